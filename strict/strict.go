@@ -1,0 +1,343 @@
+// Package strict reads YAML without mercy and with kind words: an unknown key,
+// a wrong type or a bad value is a Problem with file, line, what is wrong and
+// what is allowed, and all of them are found at once.
+package strict
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Problem is one thing that is wrong with a file.
+type Problem struct {
+	File    string
+	Line    int // from 1; 0 when the whole file is meant
+	What    string
+	Allowed string // empty when there is nothing to choose from
+}
+
+// Error returns "file:line: what is wrong; allowed: what is allowed".
+func (p Problem) Error() string {
+	s := p.File
+	if p.Line > 0 {
+		s += ":" + strconv.Itoa(p.Line)
+	}
+	s += ": " + p.What
+	if p.Allowed != "" {
+		s += "; allowed: " + p.Allowed
+	}
+	return s
+}
+
+// Problems are all that is wrong. A nil Problems is good news.
+type Problems []Problem
+
+// Error returns one line for each problem, sorted by file and line.
+func (ps Problems) Error() string {
+	sorted := slices.Clone(ps)
+	sort.SliceStable(sorted, func(i, j int) bool {
+		if sorted[i].File != sorted[j].File {
+			return sorted[i].File < sorted[j].File
+		}
+		return sorted[i].Line < sorted[j].Line
+	})
+	lines := make([]string, len(sorted))
+	for i, p := range sorted {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Err returns the problems as an error, nil when there are none.
+func (ps Problems) Err() error {
+	if len(ps) == 0 {
+		return nil
+	}
+	return ps
+}
+
+// A Doc is a parsed YAML file that remembers where everything stood.
+type Doc struct {
+	File string
+	text []byte
+	root *yaml.Node // the top-level mapping; nil for an empty file
+}
+
+// Parse reads a file of one YAML document whose top is a mapping.
+func Parse(file string, text []byte) (*Doc, Problems) {
+	d := &Doc{File: file, text: text}
+	var node yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&node); err != nil {
+		if errors.Is(err, io.EOF) {
+			return d, nil
+		}
+		return d, d.fromYAML(err, nil)
+	}
+	var second yaml.Node
+	if err := dec.Decode(&second); err == nil {
+		return d, Problems{{file, second.Line, "a second YAML document in the same file", "one document"}}
+	}
+	root := node.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return d, Problems{{file, root.Line, "the file is not a mapping of keys to values", "key: value"}}
+	}
+	d.root = root
+	return d, nil
+}
+
+// Keys returns the top-level keys in their order.
+func (d *Doc) Keys() []string {
+	var keys []string
+	if d.root != nil {
+		for i := 0; i < len(d.root.Content); i += 2 {
+			keys = append(keys, d.root.Content[i].Value)
+		}
+	}
+	return keys
+}
+
+// Has reports whether something stands at the path.
+func (d *Doc) Has(path ...any) bool {
+	_, _, ok := d.find(path)
+	return ok
+}
+
+// Line returns the line of the key or element at the path (strings are keys,
+// ints are indexes), or of its nearest parent that exists.
+func (d *Doc) Line(path ...any) int {
+	_, line, _ := d.find(path)
+	return line
+}
+
+// At makes a problem with the line of the path.
+func (d *Doc) At(what, allowed string, path ...any) Problem {
+	return Problem{d.File, d.Line(path...), what, allowed}
+}
+
+func (d *Doc) find(path []any) (*yaml.Node, int, bool) {
+	if d.root == nil {
+		return nil, 0, false
+	}
+	node, line := d.root, d.root.Line
+	for _, step := range path {
+		child, at := descend(node, step)
+		if child == nil {
+			return nil, line, false
+		}
+		node, line = child, at
+	}
+	return node, line, true
+}
+
+func descend(node *yaml.Node, step any) (*yaml.Node, int) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch s := step.(type) {
+	case string:
+		for i := 0; node.Kind == yaml.MappingNode && i < len(node.Content); i += 2 {
+			if node.Content[i].Value == s {
+				return node.Content[i+1], node.Content[i].Line
+			}
+		}
+	case int:
+		if node.Kind == yaml.SequenceNode && s < len(node.Content) {
+			return node.Content[s], node.Content[s].Line
+		}
+	}
+	return nil, 0
+}
+
+// Decode reads what stands at the path into out, a pointer. Unknown keys and
+// wrong types are problems. A path where nothing stands leaves out alone.
+func (d *Doc) Decode(out any, path ...any) Problems {
+	node, _, ok := d.find(path)
+	if !ok || node.Tag == "!!null" {
+		return nil
+	}
+	text := d.only(node)
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(out); err != nil && !errors.Is(err, io.EOF) {
+		return d.fromYAML(err, reflect.TypeOf(out))
+	}
+	return nil
+}
+
+// Only returns the text of the file with every line blanked that does not
+// belong to one of the top-level keys, so that another parser's line numbers
+// stay true.
+func (d *Doc) Only(keys ...string) []byte {
+	lines := bytes.SplitAfter(d.text, []byte("\n"))
+	keep := make([]bool, len(lines))
+	for i := 0; d.root != nil && i < len(d.root.Content); i += 2 {
+		if !slices.Contains(keys, d.root.Content[i].Value) {
+			continue
+		}
+		end := len(lines)
+		if i+2 < len(d.root.Content) {
+			end = d.root.Content[i+2].Line - 1
+		}
+		for l := d.root.Content[i].Line - 1; l < end && l < len(lines); l++ {
+			keep[l] = true
+		}
+	}
+	var out bytes.Buffer
+	for i, l := range lines {
+		if keep[i] {
+			out.Write(l)
+		} else {
+			out.WriteByte('\n')
+		}
+	}
+	return out.Bytes()
+}
+
+// only re-encodes a node so that its lines keep their numbers: yaml.v3's
+// Node.Decode knows no strict mode.
+func (d *Doc) only(node *yaml.Node) []byte {
+	lines := bytes.SplitAfter(d.text, []byte("\n"))
+	if node == d.root {
+		return d.text
+	}
+	first, last := node.Line, lastLine(node)
+	var out bytes.Buffer
+	for i := 1; i < first; i++ {
+		out.WriteByte('\n')
+	}
+	if node.Style&yaml.FlowStyle == 0 && node.Kind != yaml.ScalarNode && node.Kind != yaml.AliasNode {
+		for i := first; i <= min(last, len(lines)); i++ {
+			l := lines[i-1]
+			if i == first && node.Column > 1 {
+				l = append(bytes.Repeat([]byte(" "), node.Column-1), l[min(node.Column-1, len(l)):]...)
+			}
+			out.Write(l)
+		}
+		return out.Bytes()
+	}
+	b, err := yaml.Marshal(node)
+	if err == nil {
+		out.Write(b)
+	}
+	return out.Bytes()
+}
+
+func lastLine(n *yaml.Node) int {
+	last := n.Line
+	if n.Kind == yaml.ScalarNode && (n.Style&(yaml.LiteralStyle|yaml.FoldedStyle)) != 0 {
+		last += strings.Count(n.Value, "\n") + 1
+	}
+	for _, c := range n.Content {
+		last = max(last, lastLine(c))
+	}
+	return last
+}
+
+var (
+	atLine       = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	unknownField = regexp.MustCompile(`^field (\S+) not found in type (\S+)$`)
+	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)$")
+)
+
+func (d *Doc) fromYAML(err error, out reflect.Type) Problems {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return Problems{d.problem(err.Error(), nil)}
+	}
+	ps := make(Problems, 0, len(te.Errors))
+	for _, msg := range te.Errors {
+		ps = append(ps, d.problem(msg, out))
+	}
+	return ps
+}
+
+func (d *Doc) problem(msg string, out reflect.Type) Problem {
+	p := Problem{File: d.File, What: strings.TrimPrefix(msg, "yaml: ")}
+	if m := atLine.FindStringSubmatch(msg); m != nil {
+		p.Line, _ = strconv.Atoi(m[1])
+		p.What = m[2]
+	}
+	if m := unknownField.FindStringSubmatch(p.What); m != nil {
+		p.What = fmt.Sprintf("unknown key %q", m[1])
+		p.Allowed = strings.Join(KeysOf(findType(out, m[2], map[reflect.Type]bool{})), ", ")
+	} else if m := wrongType.FindStringSubmatch(p.What); m != nil {
+		p.What = fmt.Sprintf("%q is not a %s", m[2], plainType(m[3]))
+		if m[2] == "" {
+			p.What = fmt.Sprintf("a %s stands where a %s belongs", strings.TrimPrefix(m[1], "!!"), plainType(m[3]))
+		}
+	}
+	return p
+}
+
+func plainType(t string) string {
+	switch {
+	case strings.HasPrefix(t, "[]"):
+		return "list"
+	case strings.HasPrefix(t, "map["):
+		return "mapping"
+	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "uint"), strings.HasPrefix(t, "float"):
+		return "number"
+	case t == "bool":
+		return "true or false"
+	case t == "string":
+		return "string"
+	}
+	return "value of this key's kind"
+}
+
+// KeysOf returns the YAML keys of a struct type, sorted.
+func KeysOf(t reflect.Type) []string {
+	var keys []string
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case strings.Contains(opts, "inline"):
+			keys = append(keys, KeysOf(f.Type)...)
+		case name == "-" || !f.IsExported():
+		case name == "":
+			keys = append(keys, strings.ToLower(f.Name))
+		default:
+			keys = append(keys, name)
+		}
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// findType looks for a struct type by its printed name below t.
+func findType(t reflect.Type, name string, seen map[reflect.Type]bool) reflect.Type {
+	for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map) {
+		t = t.Elem()
+	}
+	if t == nil || t.Kind() != reflect.Struct || seen[t] {
+		return nil
+	}
+	if t.String() == name {
+		return t
+	}
+	seen[t] = true
+	for i := range t.NumField() {
+		if found := findType(t.Field(i).Type, name, seen); found != nil {
+			return found
+		}
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package strict_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belaydev/belay/strict"
+)
+
+type inner struct {
+	Mode string `yaml:"mode"`
+	N    int    `yaml:"n"`
+}
+
+type outer struct {
+	Name  string  `yaml:"name"`
+	Inner inner   `yaml:"inner"`
+	List  []inner `yaml:"list"`
+}
+
+func TestProblemsNameFileLineAndWhatIsAllowed(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"an unknown key":         {"name: a\ninner:\n  mod: x\n", `f.yml:3: unknown key "mod"; allowed: mode, n`},
+		"a wrong type":           {"inner:\n  n: seven\n", `f.yml:2: "seven" is not a number`},
+		"two at once":            {"nam: a\nlist:\n  - {n: x}\n", "f.yml:1: unknown key \"nam\"; allowed: inner, list, name\nf.yml:3: \"x\" is not a number"},
+		"no YAML":                {"a: [\n", "f.yml:1: did not find expected node content"},
+		"a list at the top":      {"- a\n", "f.yml:1: the file is not a mapping of keys to values; allowed: key: value"},
+		"a second document":      {"name: a\n---\nname: b\n", "f.yml:2: a second YAML document in the same file; allowed: one document"},
+		"a mapping for a string": {"name: {a: b}\n", "f.yml:1: a map stands where a string belongs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, ps := strict.Parse("f.yml", []byte(tc.text))
+			if len(ps) == 0 {
+				var o outer
+				ps = doc.Decode(&o)
+			}
+			if diff := cmp.Diff(tc.want, ps.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestDecodeBelowAPathKeepsLineNumbers(t *testing.T) {
+	doc, ps := strict.Parse("f.yml", []byte("x: 1\nlist:\n  - mode: a\n    n: 1\n  - mode: b\n    m: 2\n"))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	var in inner
+	got := doc.Decode(&in, "list", 1).Error()
+	if want := `f.yml:6: unknown key "m"; allowed: mode, n`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if line := doc.Line("list", 1, "mode"); line != 5 {
+		t.Errorf("line of list[1].mode = %d, want 5", line)
+	}
+	if line := doc.Line("list", 1, "nothing"); line != 5 {
+		t.Errorf("line of a missing key = %d, want that of its parent, 5", line)
+	}
+}
+
+func TestOnlyBlanksTheOtherKeys(t *testing.T) {
+	doc, _ := strict.Parse("f.yml", []byte("a: 1\nb:\n  - 2\nc: 3\n"))
+	if got, want := string(doc.Only("b")), "\nb:\n  - 2\n\n\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
