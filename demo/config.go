@@ -1,0 +1,163 @@
+package demo
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+)
+
+// Names of the incident that the demo plays.
+const (
+	serviceName = "checkout"
+	channelName = "checkout-oncall"
+	goodVersion = "1.41.3"
+	nextVersion = "1.42.0"
+	slackToken  = "xoxb-local-demo"
+)
+
+// A tempo is how fast an incident runs: what takes minutes or hours in
+// production takes seconds here.
+type tempo struct {
+	Scrape       time.Duration // between two scrapes
+	Gap          time.Duration // at least this between two evaluations
+	Window       time.Duration // over which the rules look
+	For          time.Duration // how long a finding must last to fire
+	Soak         time.Duration // until a version is known good
+	Veto         time.Duration // in which a person could stop the rollback
+	RecoveryHold time.Duration // how long the symptom must stay clear
+	Poll         time.Duration // between two looks at the platform
+}
+
+// The tempo that people watch, and the one that Crash repeats.
+var (
+	stage = tempo{
+		Scrape: time.Second, Gap: 500 * time.Millisecond, Window: 10 * time.Second, For: 2 * time.Second,
+		Soak: 12 * time.Second, Veto: 5 * time.Second, RecoveryHold: 8 * time.Second, Poll: time.Second,
+	}
+	drill = tempo{
+		Scrape: 500 * time.Millisecond, Gap: 200 * time.Millisecond, Window: 4 * time.Second, For: 500 * time.Millisecond,
+		Soak: 3 * time.Second, Veto: time.Second, RecoveryHold: 3 * time.Second, Poll: 500 * time.Millisecond,
+	}
+)
+
+// addresses are where the processes of one scene listen.
+type addresses struct{ Shop, Belay, Slack string }
+
+// writeConfig writes what `belay run` reads: the configuration, its rules, the
+// token for Slack.
+func writeConfig(d *directory, binary string, t tempo, at addresses) error {
+	values := map[string]any{
+		"T": t, "At": at, "Service": serviceName, "Channel": channelName,
+		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "Rules": rulesFile,
+		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
+	}
+	for _, f := range []struct {
+		name string
+		text *template.Template
+	}{{configFile, configText}, {rulesFile, rulesText}} {
+		var b bytes.Buffer
+		if err := f.text.Execute(&b, values); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		if err := writeFile(d.file(f.name), b.Bytes()); err != nil {
+			return err
+		}
+	}
+	return writeFile(d.file(tokenFile), []byte(slackToken+"\n"))
+}
+
+func writeFile(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+func parse(name, text string) *template.Template {
+	return template.Must(template.New(name).Delims("<<", ">>").Funcs(template.FuncMap{
+		"d": func(d time.Duration) string { return model.Duration(d).String() },
+		"q": func(s string) (string, error) {
+			b, err := yaml.Marshal(&yaml.Node{Kind: yaml.ScalarNode, Value: s, Style: yaml.DoubleQuotedStyle})
+			return string(bytes.TrimSpace(b)), err
+		},
+	}).Parse(text))
+}
+
+var configText = parse(configFile, `# Written by belay demo. What takes minutes in production takes seconds here;
+# apart from that it is an ordinary configuration.
+global:
+  scrape_interval: <<d .T.Scrape>>
+  evaluation: on_scrape
+  evaluation_interval: <<d .T.Scrape>>
+  min_interval: <<d .T.Gap>>
+  external_url: http://<<.At.Belay>>
+
+scrape_configs:
+  - job_name: shop
+    static_configs:
+      - targets: ["<<.At.Shop>>"]
+        labels: {service: <<.Service>>}
+
+rule_files: [<<.Rules>>]
+
+metrics: {path: <<.Metrics>>}
+
+services:
+  - name: <<.Service>>
+    match: {service: <<.Service>>}
+    revision_label: version
+    platform:
+      command:
+        state: [<<q .Binary>>, releases, --dir, <<q .Releases>>, state, <<.Service>>]
+        revisions: [<<q .Binary>>, releases, --dir, <<q .Releases>>, list, <<.Service>>]
+        restore: [<<q .Binary>>, releases, --dir, <<q .Releases>>, activate, <<.Service>>]
+        timeout: 15s
+        poll: <<d .T.Poll>>
+    owners: {slack_channel: "#<<.Channel>>"}
+
+rollback:
+  mode: auto
+  allow_checked: true # the platform of this demo compares and then writes; one Belay watches it
+  when: ['severity="critical"']
+  attribution_window: 5m
+  failed: 3 of 3
+  soak: <<d .T.Soak>>
+  veto: <<d .T.Veto>>
+  recovery_hold: <<d .T.RecoveryHold>>
+  kill_switch_file: <<.Kill>>
+  budget: {in_flight: 1, per_hour: 3, share_of_services: 100%} # the shop is the only service
+
+slack:
+  api_url: http://<<.At.Slack>>/api/
+  bot_token_file: <<.TokenFile>>
+
+review: {publish: [{directory: <<.Reviews>>}]}
+journal: {path: <<.Journal>>}
+web: {listen: "<<.At.Belay>>"}
+`)
+
+var rulesText = parse(rulesFile, `# Written by belay demo. A Prometheus rule file; it loads there unchanged.
+groups:
+  - name: <<.Service>>
+    rules:
+      - alert: CheckoutErrors
+        expr: |
+          sum by (service) (rate(http_requests_total{service="<<.Service>>", code=~"5.."}[<<d .T.Window>>]))
+            / sum by (service) (rate(http_requests_total{service="<<.Service>>"}[<<d .T.Window>>])) > 0.02
+        for: <<d .T.For>>
+        labels: {severity: critical}
+        annotations:
+          summary: '{{ $value | humanizePercentage }} of checkouts fail; 2% is the limit'
+      - alert: CheckoutDown
+        expr: avg by (service) (avg_over_time(up{service="<<.Service>>"}[<<d .T.Window>>])) < 0.6
+        for: <<d .T.For>>
+        labels: {severity: critical}
+        annotations:
+          summary: 'checkout answered only {{ $value | humanizePercentage }} of the last scrapes'
+`)

@@ -1,0 +1,158 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// load sends real requests to the shop at a steady rate, whatever the answers,
+// and remembers how each version answered.
+type load struct {
+	url    string // of the shop, without a path
+	rate   int    // requests a second
+	client *http.Client
+
+	mu     sync.Mutex
+	stints []Stint
+	gap    int // requests that failed before any version had answered
+	notify func(stint int, what string, at time.Time)
+}
+
+// A Stint is the time during which one version answered, as the load saw it. A
+// request that nobody answered counts as a bad answer of the version that
+// answered last.
+type Stint struct {
+	Version     string    `json:"version"`
+	First       time.Time `json:"first_answer"`
+	FirstBad    time.Time `json:"first_bad_answer,omitzero"`
+	LastBad     time.Time `json:"last_bad_answer,omitzero"`
+	Good        int       `json:"good"`
+	Errors      int       `json:"errors"`      // answered with 5xx
+	Unreachable int       `json:"unreachable"` // refused, reset, timed out
+}
+
+// Bad counts everything but good answers.
+func (s Stint) Bad() int { return s.Errors + s.Unreachable }
+
+// What the load tells its observer, once per stint.
+const (
+	firstAnswer    = "first_answer"
+	firstBadAnswer = "first_bad_answer"
+	firstGood      = "first_good_answer"
+)
+
+func newLoad(url string, rate int) *load {
+	return &load{
+		url: url, rate: rate,
+		client: &http.Client{
+			Timeout:   2 * time.Second,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 16, Proxy: nil},
+		},
+		notify: func(int, string, time.Time) {},
+	}
+}
+
+// Run sends requests until ctx ends and the last of them is answered.
+func (l *load) Run(ctx context.Context) {
+	var flying sync.WaitGroup
+	defer flying.Wait()
+	defer l.client.CloseIdleConnections()
+	tick := time.NewTicker(time.Second / time.Duration(l.rate))
+	defer tick.Stop()
+	seats := make(chan struct{}, 64)
+	for cart := 1; ; cart++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		select {
+		case seats <- struct{}{}:
+			flying.Go(func() { l.send(ctx, cart); <-seats })
+		default: // the shop hangs; more requests would not tell more
+		}
+	}
+}
+
+func (l *load) send(ctx context.Context, cart int) {
+	path := "/checkout"
+	if cart%brokenCart == brokenCart/2 { // so that a twelfth of all requests can fail
+		path = "/cart"
+	}
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, fmt.Sprintf("%s%s?cart=%d", l.url, path, cart), nil)
+	if err != nil {
+		return
+	}
+	res, err := l.client.Do(req)
+	if err != nil {
+		l.record("", 0, time.Now())
+		return
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<16))
+	_ = res.Body.Close()
+	if err != nil {
+		l.record("", 0, time.Now())
+		return
+	}
+	l.record(res.Header.Get(versionHeader), res.StatusCode, time.Now())
+}
+
+// record counts one outcome; an empty version says that nobody answered.
+func (l *load) record(version string, code int, at time.Time) {
+	l.mu.Lock()
+	var told []string
+	if version != "" && (len(l.stints) == 0 || l.stints[len(l.stints)-1].Version != version) {
+		l.stints = append(l.stints, Stint{Version: version, First: at})
+		told = append(told, firstAnswer)
+	}
+	if len(l.stints) == 0 {
+		l.gap++
+		l.mu.Unlock()
+		return
+	}
+	n := len(l.stints) - 1
+	s := &l.stints[n]
+	switch {
+	case version != "" && code < 500:
+		s.Good++
+		if s.Good == 1 {
+			told = append(told, firstGood)
+		}
+	case version != "":
+		s.Errors++
+	default:
+		s.Unreachable++
+	}
+	if version == "" || code >= 500 {
+		s.LastBad = at
+		if s.FirstBad.IsZero() {
+			s.FirstBad = at
+			told = append(told, firstBadAnswer)
+		}
+	}
+	l.mu.Unlock()
+	for _, what := range told {
+		l.notify(n, what, at)
+	}
+}
+
+// Stints returns what was seen so far, oldest first.
+func (l *load) Stints() []Stint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Stint(nil), l.stints...)
+}
+
+// stint returns the nth stint, zero if it has not begun.
+func (l *load) stint(n int) Stint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n >= len(l.stints) {
+		return Stint{}
+	}
+	return l.stints[n]
+}

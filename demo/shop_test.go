@@ -1,0 +1,172 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// startShop runs a version of the shop until the test ends and returns its URL
+// and the channel on which its end is told.
+func startShop(t *testing.T, addr, version string, fault Fault) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Shop(ctx, ShopOptions{Listen: addr, Version: version, Fault: fault}) }()
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-ended
+	}
+	t.Cleanup(func() { _ = stop() })
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		if _, _, err := get("http://" + addr + "/healthz"); err == nil {
+			return stop
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("shop %s does not answer on %s", version, addr)
+	return nil
+}
+
+func get(url string) (code int, body string, err error) {
+	res, err := http.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), err
+}
+
+func mustAddress(t *testing.T) string {
+	t.Helper()
+	addr, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
+	for _, tc := range []struct {
+		fault Fault
+		want  int
+	}{{FaultErrors, 10}, {FaultNone, 0}} {
+		t.Run(string(tc.fault), func(t *testing.T) {
+			addr := mustAddress(t)
+			startShop(t, addr, "1.42.0", tc.fault)
+			failed := 0
+			for cart := range 120 {
+				code, _, err := get("http://" + addr + "/checkout?cart=" + itoa(cart))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if code == 500 {
+					failed++
+				}
+			}
+			if failed != tc.want {
+				t.Errorf("%d of 120 requests failed, want %d", failed, tc.want)
+			}
+			_, metrics, err := get("http://" + addr + "/metrics")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := `http_requests_total{code="500",path="/checkout",version="1.42.0"} ` + itoa(tc.want)
+			if !strings.Contains(metrics, want) {
+				t.Errorf("/metrics lacks %s", want)
+			}
+		})
+	}
+}
+
+func TestTheShopSaysWhatItMeasures(t *testing.T) {
+	addr := mustAddress(t)
+	startShop(t, addr, "1.41.3", FaultNone)
+	if code, _, _ := get("http://" + addr + "/checkout?cart=abc"); code != 400 {
+		t.Errorf("a cart that is no number is answered with %d, want 400", code)
+	}
+	_, metrics, err := get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`http_requests_total{code="500",path="/checkout",version="1.41.3"} 0`, // born at zero
+		`http_request_duration_seconds_bucket{path="/checkout",version="1.41.3",le="+Inf"} 1`,
+		`shop_build_info{version="1.41.3"} 1`,
+		"process_start_time_seconds ",
+		"go_goroutines ",
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+func TestTheCrashingVersionLivesUntilItsFirstRequestAndASecondMore(t *testing.T) {
+	addr := mustAddress(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Shop(t.Context(), ShopOptions{Listen: addr, Version: "1.42.0", Fault: FaultCrash})
+	}()
+	var asked time.Time
+	for {
+		if code, _, err := get("http://" + addr + "/checkout?cart=1"); err == nil && code == 200 {
+			asked = time.Now()
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, ErrCrashed) {
+			t.Errorf("it ended with %v, want ErrCrashed", err)
+		}
+		if lived := time.Since(asked); lived < crashAfter/2 {
+			t.Errorf("it lived for %s after its first request", lived)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it does not crash")
+	}
+}
+
+func TestTheNextVersionWaitsForTheAddress(t *testing.T) {
+	addr := mustAddress(t)
+	stop := startShop(t, addr, "1.41.3", FaultNone)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Shop(ctx, ShopOptions{Listen: addr, Version: "1.42.0", Fault: FaultNone}) }()
+	time.Sleep(50 * time.Millisecond) // it now tries in vain
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		res, err := http.Get("http://" + addr + "/healthz")
+		if err == nil {
+			_ = res.Body.Close()
+			if v := res.Header.Get(versionHeader); v != "1.42.0" {
+				t.Errorf("version %q answers", v)
+			}
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("the next version gave up: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("it did not stop cleanly: %v", err)
+	}
+}
