@@ -58,6 +58,15 @@ var ErrPermanent = errors.New("permanent")
 // ErrAmbiguous marks a delivery that may or may not have got through.
 var ErrAmbiguous = errors.New("ambiguous: it may have got through")
 
+// ErrUnchanged says that nothing was sent, because the channel shows nothing
+// of what is new in the message. The outbox goes on without a record of it.
+var ErrUnchanged = errors.New("unchanged: the channel shows it already")
+
+// Threadless is implemented by notifiers whose channel has no threads, such as
+// webhooks. They are given Parent messages only, and what they send is never
+// taken as proof that people know of a planned rollback.
+type Threadless interface{ Threadless() }
+
 // A RetryAfterError carries the time a channel asks to be left alone.
 type RetryAfterError struct {
 	After time.Duration

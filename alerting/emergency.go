@@ -1,0 +1,3 @@
+package alerting
+
+const emergencyPrefix = "emergency/"
