@@ -77,6 +77,7 @@ func suspects(own, dependencies []belay.Deployment, active time.Time, window tim
 			Why:        fmt.Sprintf("%s%s began %s before the alert", relation, d.To, readable(before)),
 		})
 	}
+	own = slices.DeleteFunc(slices.Clone(own), func(d belay.Deployment) bool { return d.To.Content == "" })
 	for i, d := range own {
 		if i+1 < len(own) && !own[i+1].StartedAt.After(active) {
 			continue // replaced before the damage began

@@ -1,0 +1,136 @@
+package rollback
+
+import (
+	"context"
+	"time"
+
+	"github.com/belaydev/belay"
+)
+
+// judgings remembers, for each alert, how its newest judgements on new data
+// went: true is failed.
+type judgings struct {
+	seen map[string]time.Time
+	last map[string][]bool
+}
+
+// observe adds the present verdict of each alert whose data has advanced.
+// Unknown is never a failure, and never a pass.
+func (j *judgings) observe(alerts []belay.Alert, n int) {
+	if j.seen == nil {
+		j.seen, j.last = map[string]time.Time{}, map[string][]bool{}
+	}
+	present := map[string]bool{}
+	for _, a := range alerts {
+		present[a.ID] = true
+		if !a.DataAt.After(j.seen[a.ID]) || a.Verdict != belay.Fail && a.Verdict != belay.Pass {
+			continue
+		}
+		j.seen[a.ID] = a.DataAt
+		list := append(j.last[a.ID], a.Verdict == belay.Fail)
+		j.last[a.ID] = list[max(0, len(list)-n):]
+	}
+	for id := range j.seen {
+		if !present[id] {
+			delete(j.seen, id)
+			delete(j.last, id)
+		}
+	}
+}
+
+// failures counts the failures among the last n judgements of an alert. What
+// the rules themselves counted in a row covers the time before the controller
+// looked.
+func (j *judgings) failures(a belay.Alert, n int) int {
+	k := 0
+	for _, failed := range j.last[a.ID] {
+		if failed {
+			k++
+		}
+	}
+	return max(k, min(a.Failed, n))
+}
+
+// plan reads everything a decision rests on. With ask set it asks the platform
+// itself; otherwise the newest state that Watch told will do.
+func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, person string) *Plan {
+	pol := w.svc.Policy
+	p := &Plan{
+		Service: w.svc.ID, Policy: pol, Person: person, Incident: v.incident,
+		Latest: v.running(), Ledger: v.ledger,
+		Lag: w.c.opts.Lag(), MaxLag: w.c.opts.MaxLag, StaleAfter: w.c.opts.StaleAfter,
+		KillSwitch: killed(pol), LastOwn: v.lastIntent(), Judgings: pol.judgings,
+	}
+	if w.svc.Platform == nil {
+		p.StateErr = errNoPlatform
+		p.ListErr = errNoPlatform
+	} else {
+		p.Caps = CapabilitiesOf(w.svc.Platform)
+		p.State, p.StateErr = w.svc.Platform.State(ctx, w.target)
+		p.Restorable, p.ListErr = w.svc.Platform.Revisions(ctx, w.target)
+	}
+	w.accuse(p, v)
+	w.c.neighbours(p, now)
+	p.To, _ = wayBack(p.State.Revision.Content, v.ledger, p.Restorable)
+	p.Acted = v.acted(w.operation(p.State.Revision.Content, v))
+	if v.incident != nil {
+		heard := v.unheard[v.incident.ID]
+		p.Undelivered = heard > 0 && v.told[v.incident.ID] < heard
+	}
+	return p
+}
+
+func (w *worker) operation(bad belay.Content, v serviceView) string {
+	return OperationID(w.target, bad, v.ledger[bad].Epoch)
+}
+
+// accuse picks the alert that may lead to a rollback, and who is suspected:
+// among the firing alerts of the service that the policy names, one that a
+// deployment explains.
+func (w *worker) accuse(p *Plan, v serviceView) {
+	window := time.Duration(p.Policy.AttributionWindow)
+	var others []belay.Deployment
+	for _, id := range w.svc.DependsOn {
+		neighbour := w.c.snapshot(id)
+		if d := neighbour.running(); d != nil {
+			others = append(others, *d)
+		}
+	}
+	for _, a := range w.c.opts.Alerts() {
+		if a.State != belay.AlertFiring || a.Observe || !w.svc.Match(a.Labels) || !p.Policy.Matches(a.Labels) {
+			continue
+		}
+		found := suspects(v.deployments, others, a.ActiveAt, window)
+		if p.Trigger != nil && len(found) == 0 {
+			continue
+		}
+		n := w.history.failures(a, p.Policy.judgings)
+		if p.Trigger == nil || len(p.Suspects) == 0 || n > p.Failures {
+			p.Trigger, p.Suspects, p.Failures = &a, found, n
+		}
+	}
+}
+
+// neighbours fills in what the guards of budget and mass alarm ask for.
+func (c *Controller) neighbours(p *Plan, now time.Time) {
+	p.Services = len(c.services)
+	for _, s := range c.services {
+		v := c.snapshot(s.ID)
+		if v.incident != nil {
+			p.Red++
+		}
+		recent := false
+		for _, rb := range v.rollbacks {
+			if rb.State.Acting() && s.ID != p.Service {
+				p.InFlight++
+			}
+			if !rb.IntentAt.IsZero() && now.Sub(rb.IntentAt) < time.Hour {
+				p.LastHour++
+				recent = true
+			}
+		}
+		if recent && s.ID != p.Service {
+			p.RolledBack++
+		}
+	}
+}
