@@ -1,0 +1,40 @@
+# Each target has one line of help: make help
+
+.DEFAULT_GOAL := help
+GO       ?= go
+N        ?= 20
+T        ?= 1m
+PLATFORM ?= command
+export CGO_ENABLED ?= 0
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+build: ## the binary, as ./bin/belay
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/belay ./cmd/belay
+
+demo: build ## one real incident on this machine, from release to review
+	./bin/belay demo --once --no-browser
+
+test: ## the whole suite with the race detector, installing or naming what it needs
+	./scripts/test-deps
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -json ./... | $(GO) run ./scripts/testcount
+
+lint: bin/golangci-lint ## formatters, golangci-lint, import laws
+	bin/golangci-lint fmt --diff
+	bin/golangci-lint run
+	$(GO) test -count=1 -run 'TestLaws|TestDocs' .
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+crash: build ## kill -9 at N random moments of the demo; the loop must close each time
+	./bin/belay demo crash --n $(N)
+
+fuzz: ## each fuzz target for T
+	./scripts/fuzz $(T)
+
+bench: ## the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: help build demo test lint crash fuzz bench

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/belaydev/belay/pipeline"
+	"github.com/belaydev/belay/rules"
+	"github.com/belaydev/belay/strict"
+)
+
+func checkCommand(env *environment) *cobra.Command {
+	var lint bool
+	cmd := &cobra.Command{
+		Use:   "check FILE…",
+		Short: "Prove configuration and rule files offline",
+		Long: `Check reads each file as belay run would, without touching a network, and prints
+every error as file:line: what is wrong; allowed: what is allowed. A file with
+the top-level key "groups" is a rule file, any other a configuration.`,
+		Example: "  belay check belay.yml\n  belay check --lint belay.yml rules/*.yml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			bad := 0
+			for _, file := range files {
+				if !checkFile(env, file, lint) {
+					bad++
+				}
+			}
+			if bad > 0 {
+				return &exitError{code: exitRefused}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&lint, "lint", false, "also warn of what is allowed but unwise")
+	return cmd
+}
+
+func checkFile(env *environment, file string, lint bool) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		fmt.Fprintln(env.stderr, err)
+		return false
+	}
+	if isRuleFile(file, text) {
+		set, problems := rules.Parse(file, text)
+		if len(problems) > 0 {
+			fmt.Fprintln(env.stderr, problems)
+			return false
+		}
+		fmt.Fprintf(env.stdout, "%s: %s\n", file, countRules(set))
+		return true
+	}
+	cfg, err := pipeline.Parse(file, text)
+	if err != nil {
+		fmt.Fprintln(env.stderr, err)
+		return false
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintln(env.stdout, "warning: "+w)
+	}
+	if lint {
+		for _, w := range cfg.Lint() {
+			fmt.Fprintln(env.stdout, "lint: "+w)
+		}
+	}
+	fmt.Fprintf(env.stdout, "%s: %d services, %d scrape configs, %s\n", file, len(cfg.Services), len(cfg.Collector.ScrapeConfigs), countRules(cfg.Rules))
+	return true
+}
+
+func isRuleFile(file string, text []byte) bool {
+	doc, problems := strict.Parse(file, text)
+	if len(problems) > 0 {
+		return bytes.HasPrefix(text, []byte("groups:")) || bytes.Contains(text, []byte("\ngroups:"))
+	}
+	return doc.Has("groups")
+}
+
+func countRules(set rules.Set) string {
+	n := 0
+	var names []string
+	for _, g := range set.Groups {
+		n += len(g.Rules)
+		names = append(names, g.Name)
+	}
+	if n == 0 {
+		return "0 rules"
+	}
+	return fmt.Sprintf("%d rules in %s", n, strings.Join(names, ", "))
+}

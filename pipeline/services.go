@@ -1,0 +1,162 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rollback"
+	"github.com/belaydev/belay/rollback/command"
+	"github.com/belaydev/belay/strict"
+)
+
+// serviceKeys is one entry of services as it stands in the file.
+type serviceKeys struct {
+	Name          string               `yaml:"name"`
+	Environment   string               `yaml:"environment"`
+	Match         map[string]string    `yaml:"match"`
+	RevisionLabel string               `yaml:"revision_label"`
+	Platform      map[string]yaml.Node `yaml:"platform"`
+	DependsOn     []string             `yaml:"depends_on"`
+	Owners        struct {
+		SlackChannel string   `yaml:"slack_channel"`
+		Approvers    []string `yaml:"approvers"`
+	} `yaml:"owners"`
+	SLO      yaml.Node `yaml:"slo"`
+	Rollback yaml.Node `yaml:"rollback"`
+}
+
+// openPlatform opens a platform from its keys, without touching a network.
+type openPlatform func(doc *strict.Doc, dir string, path ...any) (rollback.Platform, strict.Problems)
+
+// platforms are the platforms that are built in.
+func platforms() map[string]openPlatform {
+	return map[string]openPlatform{
+		"command": func(doc *strict.Doc, dir string, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := command.Load(doc, path...)
+			if len(ps) > 0 {
+				return nil, ps
+			}
+			return command.New(cfg.Resolve(dir)), nil
+		},
+	}
+}
+
+func (c *Config) readServices(doc *strict.Doc, dir string) strict.Problems {
+	base, problems := rollback.LoadPolicy(doc, rollback.DefaultPolicy(), "rollback")
+	var list []serviceKeys
+	problems = append(problems, doc.Decode(&list, "services")...)
+	seen := map[belay.ServiceID]int{}
+	for i, keys := range list {
+		s, ps := readService(doc, dir, keys, i)
+		policy, more := rollback.LoadPolicy(doc, base, "services", i, "rollback")
+		s.Policy = policy.Resolve(dir)
+		if doc.Has("services", i, "rollback") { // otherwise its problems were told with the top-level policy
+			ps = append(ps, more...)
+		}
+		if first, twice := seen[s.ID]; twice {
+			ps = append(ps, doc.At(fmt.Sprintf("service %s stands twice; first in line %d", s.ID, doc.Line("services", first)), "one entry a service and environment", "services", i, "name"))
+		}
+		seen[s.ID] = i
+		problems = append(problems, ps...)
+		c.Services = append(c.Services, s)
+	}
+	for i, keys := range list {
+		for j, name := range keys.DependsOn {
+			id := dependency(name, c.Services[i].ID.Environment)
+			c.Services[i].DependsOn = append(c.Services[i].DependsOn, id)
+			if _, ok := seen[id]; !ok {
+				problems = append(problems, doc.At(fmt.Sprintf("depends_on names %q, which is no service of this file", name), strings.Join(serviceNames(c.Services), ", "), "services", i, "depends_on", j))
+			}
+		}
+	}
+	return problems
+}
+
+func dependency(name, environment string) belay.ServiceID {
+	if strings.Contains(name, "/") {
+		return belay.ParseServiceID(name)
+	}
+	return belay.ServiceID{Environment: environment, Name: name}
+}
+
+func serviceNames(services []Service) []string {
+	var names []string
+	for _, s := range services {
+		names = append(names, s.ID.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func readService(doc *strict.Doc, dir string, keys serviceKeys, i int) (Service, strict.Problems) {
+	var ps strict.Problems
+	s := Service{
+		ID:            belay.ServiceID{Environment: keys.Environment, Name: keys.Name},
+		Match:         keys.Match,
+		RevisionLabel: keys.RevisionLabel,
+		SlackChannel:  keys.Owners.SlackChannel,
+	}
+	if s.ID.Environment == "" {
+		s.ID.Environment = belay.DefaultEnvironment
+	}
+	for key, v := range map[string]string{"name": s.ID.Name, "environment": s.ID.Environment} {
+		if !plainName(v) {
+			ps = append(ps, doc.At(fmt.Sprintf("service %s %q", key, v), "letters, digits, '.', '_' and '-', up to 100", "services", i, key))
+		}
+	}
+	if len(s.Match) == 0 {
+		s.Match = map[string]string{"service": s.ID.Name}
+	}
+	for name := range s.Match {
+		if !model.UTF8Validation.IsValidLabelName(name) {
+			ps = append(ps, doc.At(fmt.Sprintf("match: %q is no label name", name), "a label name", "services", i, "match", name))
+		}
+	}
+	if keys.SLO.Kind != 0 {
+		ps = append(ps, doc.At("slo is not built yet", "a threshold rule on the ratio", "services", i, "slo"))
+	}
+	more := s.openPlatform(doc, dir, keys.Platform, i)
+	return s, append(ps, more...)
+}
+
+func (s *Service) openPlatform(doc *strict.Doc, dir string, keys map[string]yaml.Node, i int) strict.Problems {
+	builtIn := platforms()
+	var names []string
+	for name := range builtIn {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if len(keys) > 1 {
+		return strict.Problems{doc.At("a service has one platform", "exactly one of "+strings.Join(names, ", "), "services", i, "platform")}
+	}
+	for name := range keys {
+		open, ok := builtIn[name]
+		if !ok {
+			return strict.Problems{doc.At(fmt.Sprintf("platform %q is not built in", name), strings.Join(names, ", "), "services", i, "platform", name)}
+		}
+		var ps strict.Problems
+		s.PlatformName = name
+		s.Platform, ps = open(doc, dir, "services", i, "platform", name)
+		return ps
+	}
+	return nil
+}
+
+func plainName(s string) bool {
+	if s == "" || len(s) > 100 {
+		return false
+	}
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-", r):
+		default:
+			return false
+		}
+	}
+	return s != "." && s != ".."
+}
