@@ -15,27 +15,25 @@ import (
 type fold struct {
 	match func(labels.Labels) (belay.ServiceID, bool)
 
-	at        belay.Seq                      // everything up to here is in
-	pos       map[string]belay.Seq           // the end of each incident stream
-	alerts    map[string]claimed             // by alert ID, those that judge only left out
+	at        belay.Seq                                  // everything up to here is in
+	pos       map[string]belay.Seq                       // the end of each incident stream
+	alerts    map[belay.ServiceID]map[string]belay.Alert // by alert ID; those that judge only are left out
+	owner     map[string]belay.ServiceID                 // of each alert in alerts
+	carrier   map[string]belay.ServiceID                 // of each alert that an open incident carries
 	open      map[belay.ServiceID]*belay.Incident
-	known     map[string]belay.ServiceID     // every incident there ever was
-	rollbacks map[string]*belay.Rollback     // the newest of each open incident
+	known     map[string]belay.ServiceID // every incident there ever was
+	rollbacks map[string]*belay.Rollback // the newest of each open incident
 	spent     map[belay.ServiceID]map[string]time.Time
-	dirty     map[belay.ServiceID]struct{}   // something has changed since the last decision
-}
-
-// A claimed alert belongs to a service.
-type claimed struct {
-	alert   belay.Alert
-	service belay.ServiceID
+	dirty     map[belay.ServiceID]struct{} // something has changed since the last decision
 }
 
 func newFold(match func(labels.Labels) (belay.ServiceID, bool)) fold {
 	return fold{
 		match:     match,
 		pos:       map[string]belay.Seq{},
-		alerts:    map[string]claimed{},
+		alerts:    map[belay.ServiceID]map[string]belay.Alert{},
+		owner:     map[string]belay.ServiceID{},
+		carrier:   map[string]belay.ServiceID{},
 		open:      map[belay.ServiceID]*belay.Incident{},
 		known:     map[string]belay.ServiceID{},
 		rollbacks: map[string]*belay.Rollback{},
@@ -69,25 +67,36 @@ func (f *fold) applyAlert(a belay.Alert) {
 	if !ok {
 		s = Unassigned
 	}
-	f.alerts[a.ID] = claimed{a, s}
+	if was, ok := f.owner[a.ID]; ok && was != s { // another configuration claimed it
+		delete(f.alerts[was], a.ID)
+		f.dirty[was] = struct{}{}
+	}
+	if f.alerts[s] == nil {
+		f.alerts[s] = map[string]belay.Alert{}
+	}
+	f.alerts[s][a.ID], f.owner[a.ID] = a, s
 	f.dirty[s] = struct{}{}
-	for service, i := range f.open { // it may have joined under another configuration
-		if service != s && carries(i, a.ID) {
-			f.dirty[service] = struct{}{}
-		}
+	if by, ok := f.carrier[a.ID]; ok {
+		f.dirty[by] = struct{}{}
 	}
 }
 
 func (f *fold) applyIncident(i belay.Incident) {
 	f.known[i.ID] = i.Service
 	f.dirty[i.Service] = struct{}{}
+	if o := f.open[i.Service]; o != nil {
+		for _, a := range o.Alerts {
+			delete(f.carrier, a.ID)
+		}
+	}
 	if i.State != belay.Resolved {
 		f.open[i.Service] = &i
+		for _, a := range i.Alerts {
+			f.carrier[a.ID] = i.Service
+		}
 		return
 	}
-	if o := f.open[i.Service]; o == nil || o.ID == i.ID {
-		delete(f.open, i.Service)
-	}
+	delete(f.open, i.Service)
 	delete(f.rollbacks, i.ID)
 	f.spent[i.Service] = map[string]time.Time{}
 	for _, a := range i.Alerts {
@@ -112,9 +121,15 @@ func (f *fold) situation(s belay.ServiceID) situation {
 	if i != nil {
 		out.rollback = f.rollbacks[i.ID]
 	}
-	for _, c := range f.alerts {
-		if c.service == s || carries(i, c.alert.ID) {
-			out.alerts = append(out.alerts, c.alert)
+	for _, a := range f.alerts[s] {
+		out.alerts = append(out.alerts, a)
+	}
+	if i == nil {
+		return out
+	}
+	for _, m := range i.Alerts {
+		if by, ok := f.owner[m.ID]; ok && by != s {
+			out.alerts = append(out.alerts, f.alerts[by][m.ID])
 		}
 	}
 	return out
@@ -123,24 +138,15 @@ func (f *fold) situation(s belay.ServiceID) situation {
 // prune forgets the alerts of a service that have ended and that no open
 // incident carries.
 func (f *fold) prune(s belay.ServiceID) {
-	i := f.open[s]
-	for id, c := range f.alerts {
-		if c.service == s && c.alert.State == belay.AlertInactive && !carries(i, id) {
-			delete(f.alerts, id)
+	for id, a := range f.alerts[s] {
+		if _, carried := f.carrier[id]; !carried && a.State == belay.AlertInactive {
+			delete(f.alerts[s], id)
+			delete(f.owner, id)
 		}
 	}
-}
-
-func carries(i *belay.Incident, alert string) bool {
-	if i == nil {
-		return false
+	if len(f.alerts[s]) == 0 {
+		delete(f.alerts, s)
 	}
-	for _, a := range i.Alerts {
-		if a.ID == alert {
-			return true
-		}
-	}
-	return false
 }
 
 // Bounds of the pauses between attempts at anything.
