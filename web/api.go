@@ -1,0 +1,209 @@
+package web
+
+import (
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/belaydev/belay"
+)
+
+// Limits of lists.
+const (
+	defaultLimit = 100
+	maxLimit     = keepNewest
+)
+
+// limit reads the parameter limit. It answers and returns false when it is
+// not a number from 1 to 1000.
+func (s *Server) limit(w http.ResponseWriter, r *http.Request) (int, bool) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return defaultLimit, true
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		s.fail(w, r, http.StatusBadRequest, "limit must be a number from 1 to "+strconv.Itoa(maxLimit))
+		return 0, false
+	}
+	return n, true
+}
+
+// ofService returns a filter by the parameter service; none takes all.
+func ofService(r *http.Request) func(belay.ServiceID) bool {
+	text := r.URL.Query().Get("service")
+	if text == "" {
+		return func(belay.ServiceID) bool { return true }
+	}
+	want := belay.ParseServiceID(text)
+	return func(id belay.ServiceID) bool { return id == want }
+}
+
+func serviceOf(r *http.Request) belay.ServiceID {
+	return belay.ServiceID{Environment: r.PathValue("env"), Name: r.PathValue("name")}
+}
+
+// A Status is how Belay itself is doing.
+type Status struct {
+	Version       string    `json:"version"`
+	Ready         bool      `json:"ready"`
+	Reason        string    `json:"reason,omitempty"` // why it is not ready
+	KillSwitch    string    `json:"kill_switch,omitempty"`
+	StartedAt     time.Time `json:"started_at,omitzero"`
+	Journal       belay.Seq `json:"journal"` // the newest event
+	Services      int       `json:"services"`
+	OpenIncidents int       `json:"open_incidents"`
+	FiringAlerts  int       `json:"firing_alerts"`
+	OutboxDepth   int       `json:"outbox_depth"`
+	OutboxOldest  float64   `json:"outbox_oldest_seconds"`
+	TokenFile     string    `json:"token_file,omitempty"` // where clients on this host find the admin token
+	Log           []Entry   `json:"log"`                  // of Belay itself, newest first
+}
+
+func (s *Server) statusReport() Status {
+	v := s.opts.View
+	out := Status{
+		Version: s.opts.Version, Ready: true, KillSwitch: s.killSwitch(),
+		Journal: v.Seq(), Services: len(s.opts.Services), Log: v.OwnEntries(20),
+		OpenIncidents: len(v.Incidents(0, isOpen)), TokenFile: s.opts.TokenFile,
+	}
+	if err := s.ready(); err != nil {
+		out.Ready, out.Reason = false, err.Error()
+	}
+	for _, a := range s.alerts() {
+		if a.State == belay.AlertFiring {
+			out.FiringAlerts++
+		}
+	}
+	depth, oldest := s.outbox()
+	out.OutboxDepth, out.OutboxOldest = depth, oldest.Seconds()
+	v.mu.RLock()
+	out.StartedAt = v.started
+	v.mu.RUnlock()
+	return out
+}
+
+func (s *Server) apiStatus(w http.ResponseWriter, _ *http.Request) {
+	s.json(w, http.StatusOK, s.statusReport())
+}
+
+func (s *Server) apiServices(w http.ResponseWriter, _ *http.Request) {
+	s.json(w, http.StatusOK, map[string]any{"services": s.statuses()})
+}
+
+func (s *Server) apiService(w http.ResponseWriter, r *http.Request) {
+	status, ok := s.statusOf(serviceOf(r))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no service "+serviceOf(r).String())
+		return
+	}
+	s.json(w, http.StatusOK, status)
+}
+
+func (s *Server) apiDeployments(w http.ResponseWriter, r *http.Request) {
+	if n, ok := s.limit(w, r); ok {
+		mine := ofService(r)
+		list := s.opts.View.Deployments(n, func(d belay.Deployment) bool { return mine(d.Service) })
+		s.json(w, http.StatusOK, map[string]any{"deployments": list})
+	}
+}
+
+func (s *Server) apiDeployment(w http.ResponseWriter, r *http.Request) {
+	d, ok := s.opts.View.Deployment(r.PathValue("id"))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no deployment "+r.PathValue("id"))
+		return
+	}
+	s.json(w, http.StatusOK, d)
+}
+
+func (s *Server) apiIncidents(w http.ResponseWriter, r *http.Request) {
+	if n, ok := s.limit(w, r); ok {
+		mine, state := ofService(r), r.URL.Query().Get("state")
+		list := s.opts.View.Incidents(n, func(i belay.Incident) bool {
+			right := state == "" || state == string(i.State) || (state == "open" && isOpen(i))
+			return right && mine(i.Service)
+		})
+		s.json(w, http.StatusOK, map[string]any{"incidents": list})
+	}
+}
+
+func (s *Server) apiIncident(w http.ResponseWriter, r *http.Request) {
+	story, ok := s.opts.View.Incident(r.PathValue("id"))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no incident "+r.PathValue("id"))
+		return
+	}
+	s.json(w, http.StatusOK, story)
+}
+
+func (s *Server) apiRollbacks(w http.ResponseWriter, r *http.Request) {
+	if n, ok := s.limit(w, r); ok {
+		mine := ofService(r)
+		list := s.opts.View.Rollbacks(n, func(b belay.Rollback) bool { return mine(b.Target.Service) })
+		s.json(w, http.StatusOK, map[string]any{"rollbacks": list})
+	}
+}
+
+func (s *Server) apiRollback(w http.ResponseWriter, r *http.Request) {
+	b, ok := s.opts.View.Rollback(r.PathValue("id"))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no rollback "+r.PathValue("id"))
+		return
+	}
+	s.json(w, http.StatusOK, b)
+}
+
+// apiPlan asks the platform, so another site may not make a browser ask.
+func (s *Server) apiPlan(w http.ResponseWriter, r *http.Request) {
+	if crossSite(r) {
+		s.fail(w, r, http.StatusForbidden, "this request comes from another site")
+		return
+	}
+	if s.opts.Actions.RollbackPlan == nil {
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+		return
+	}
+	b, err := s.opts.Actions.RollbackPlan(r.Context(), serviceOf(r))
+	if err != nil {
+		s.failAction(w, r, err)
+		return
+	}
+	s.json(w, http.StatusOK, b)
+}
+
+func (s *Server) apiReviews(w http.ResponseWriter, r *http.Request) {
+	if n, ok := s.limit(w, r); ok {
+		s.json(w, http.StatusOK, map[string]any{"reviews": s.opts.View.Reviews(n, nil)})
+	}
+}
+
+// A ReviewText is a review with its words.
+type ReviewText struct {
+	belay.Review
+	Markdown string `json:"markdown"`
+}
+
+func (s *Server) apiReview(w http.ResponseWriter, r *http.Request) {
+	review, ok := s.opts.View.Review(r.PathValue("id"))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no review of incident "+r.PathValue("id"))
+		return
+	}
+	text, err := s.reviewFile(review, ".md")
+	if err != nil {
+		s.failReview(w, r, err)
+		return
+	}
+	s.json(w, http.StatusOK, ReviewText{Review: review, Markdown: string(text)})
+}
+
+func (s *Server) failReview(w http.ResponseWriter, r *http.Request, err error) {
+	s.log.Warn("reading a review", "path", r.URL.Path, "error", err)
+	why := "the file of this review cannot be read"
+	if os.IsNotExist(err) {
+		why = "the file of this review is gone"
+	}
+	s.fail(w, r, http.StatusNotFound, why)
+}

@@ -1,0 +1,116 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/belaydev/belay"
+)
+
+// Options are what the server shows and whom it asks. View, Journal and Token
+// are required.
+type Options struct {
+	View    *View         // its owner runs it
+	Journal belay.Journal // for the stream of events
+
+	Services   []ServiceInfo
+	Alerts     func() []belay.Alert                     // pending and firing; nil: as the journal tells
+	Judgements func() []belay.Judgement                 // the latest of each rule and label set
+	Targets    func() []TargetInfo                      //
+	Rules      func() []RuleGroupInfo                   //
+	Outbox     func() (depth int, oldest time.Duration) // messages that wait
+	KillSwitch func() (reason string)                   // why nothing may act; "" when Belay may
+	Ready      func() error                             // nil when Belay watches; otherwise why it does not yet
+	Now        func() time.Time                         // nil: time.Now
+	Actions    Actions                                  //
+	Gatherer   prometheus.Gatherer                      // of /metrics
+	Log        *slog.Logger                             // nil discards
+
+	Version      string
+	ReviewDir    string   // where reviews are written
+	Token        string   // the admin token
+	TokenFile    string   // where it lies: an absolute path that clients on this host are told
+	AllowedHosts []string // names besides loopback ones by which browsers may call, such as that of a proxy in front
+}
+
+// Actions are what a person may ask for. Each is called with the name of the
+// person and hands the request to the part that decides. One that is nil is
+// answered with "not implemented". An error that Is ErrRefused, ErrNotFound or
+// ErrInvalid tells the person why; any other is a fault of Belay.
+type Actions struct {
+	Deploy          func(ctx context.Context, n DeployNotice) error
+	RollbackPlan    func(ctx context.Context, s belay.ServiceID) (belay.Rollback, error)
+	RollbackStart   func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error)
+	RollbackStop    func(ctx context.Context, id, actor, reason string) error // id "all" sets the kill switch
+	RollbackRelease func(ctx context.Context, s belay.ServiceID, c belay.Content, actor string) error
+	Ack             func(ctx context.Context, incident, actor, text string) error
+	Note            func(ctx context.Context, incident, actor, text string) error
+	Resolve         func(ctx context.Context, incident, actor, text string) error
+}
+
+// Errors by which an action says why not.
+var (
+	ErrRefused  = errors.New("refused")
+	ErrNotFound = errors.New("not found")
+	ErrInvalid  = errors.New("invalid")
+)
+
+// Because marks an error with one of ErrRefused, ErrNotFound and ErrInvalid and
+// keeps its text as it is.
+func Because(kind, err error) error { return &marked{kind, err} }
+
+type marked struct{ kind, err error }
+
+func (m *marked) Error() string   { return m.err.Error() }
+func (m *marked) Unwrap() []error { return []error{m.kind, m.err} }
+
+// StopAll is the id that RollbackStop takes to stop everything.
+const StopAll = "all"
+
+// A DeployNotice tells of a deployment from outside.
+type DeployNotice struct {
+	Event        string          `json:"event"` // start, finish, fail
+	Service      belay.ServiceID `json:"service"`
+	Revision     belay.Content   `json:"revision"`
+	Version      string          `json:"version,omitempty"`
+	Commit       string          `json:"commit,omitempty"`
+	Actor        string          `json:"actor,omitempty"`
+	URL          string          `json:"url,omitempty"`
+	Irreversible bool            `json:"irreversible,omitempty"`
+}
+
+// A TargetInfo is one thing that Belay scrapes.
+type TargetInfo struct {
+	Job        string        `json:"job"`
+	URL        string        `json:"url"`
+	Labels     labels.Labels `json:"labels"`
+	Healthy    bool          `json:"healthy"`
+	Error      string        `json:"error,omitempty"`
+	LastScrape time.Time     `json:"last_scrape,omitzero"`
+}
+
+// A RuleGroupInfo is one group of a rule file.
+type RuleGroupInfo struct {
+	Name     string        `json:"name"`
+	File     string        `json:"file"`
+	Interval time.Duration `json:"interval"`
+	Rules    []RuleInfo    `json:"rules"`
+}
+
+// A RuleInfo is one rule as it did at its last evaluation.
+type RuleInfo struct {
+	Name        string        `json:"name"`
+	Kind        string        `json:"kind"` // alert, record
+	Expr        string        `json:"expr"`
+	For         time.Duration `json:"for,omitempty"`
+	Labels      labels.Labels `json:"labels"`
+	Verdict     belay.Verdict `json:"verdict,omitempty"` // the worst of its label sets
+	Error       string        `json:"error,omitempty"`
+	EvaluatedAt time.Time     `json:"evaluated_at,omitzero"`
+	Observe     bool          `json:"observe,omitempty"`
+}

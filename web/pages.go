@@ -1,0 +1,239 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/belaydev/belay"
+)
+
+// page is what the layout shows around every page.
+type page struct {
+	Title      string
+	Path       string // of the section, to mark it in the menu
+	Version    string
+	KillSwitch string
+	Now        time.Time
+	Data       any
+}
+
+// parsePages reads every page once, each with the layout around it.
+func parsePages(s *Server) (map[string]*template.Template, error) {
+	names := []string{
+		"services", "service", "incidents", "incident", "rollbacks", "review", "alerts", "targets", "rules", "status", "error",
+	}
+	pages := map[string]*template.Template{}
+	for _, name := range names {
+		t, err := template.New("layout.html").Funcs(s.funcs()).
+			ParseFS(assets, "assets/layout.html", "assets/parts.html", "assets/"+name+".html")
+		if err != nil {
+			return nil, err
+		}
+		pages[name] = t
+	}
+	return pages, nil
+}
+
+func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, name, title string, data any) {
+	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	var out bytes.Buffer // whole before the first byte, so that a fault is not half a page
+	err := s.pages[name].Execute(&out, page{
+		Title: title, Path: "/" + section, Version: s.opts.Version, KillSwitch: s.killSwitch(), Now: s.opts.Now(), Data: data,
+	})
+	if err != nil {
+		s.log.Error("drawing a page", "page", name, "error", err)
+		http.Error(w, "This page cannot be drawn; the log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = w.Write(out.Bytes())
+}
+
+// funcs are the words that templates may use.
+func (s *Server) funcs() template.FuncMap {
+	return template.FuncMap{
+		"ago":         func(t time.Time) string { return ago(s.opts.Now(), t) },
+		"until":       func(t time.Time) string { return span(t.Sub(s.opts.Now())) },
+		"clock":       clock,
+		"stamp":       func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"span":        span,
+		"between":     func(from, to time.Time) string { return span(to.Sub(from)) },
+		"value":       value,
+		"words":       func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "_", " ") },
+		"labels":      labelPairs,
+		"serviceURL":  func(id belay.ServiceID) string { return "/services/" + seg(id.Environment) + "/" + seg(id.Name) },
+		"incidentURL": func(id string) string { return "/incidents/" + seg(id) },
+		"reviewURL":   func(id string) string { return "/reviews/" + seg(id) },
+		"drawingURL":  drawingURL,
+		"open":        isOpen,
+		"tone":        tone,
+		"anchor":      anchor,
+	}
+}
+
+func seg(s string) string { return url.PathEscape(s) }
+
+func drawingURL(incident string) string { return "/reviews/" + seg(incident) + ".svg" }
+
+// anchor is the name of a place in a page: letters and digits are kept.
+func anchor(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-' {
+			return r
+		}
+		return '-'
+	}, id)
+}
+
+// tone sorts a word into one of the few colours that pages have.
+func tone(v any) string {
+	switch fmt.Sprint(v) {
+	case "healthy", "good", "recovered", "resolved", "succeeded", "pass", "sent", "adopted", "true":
+		return "good"
+	case "incident", "critical", "firing", "bad", "failed", "fail", "not_recovered", "triggered", "dead", "false", "fought":
+		return "bad"
+	case "pending", "warning", "refused", "unknown", "rolled_back", "acknowledged", "countdown", "soaking", "retry", "stopped", "superseded":
+		return "warn"
+	case "rolling_back", "mitigating", "mitigated", "planned", "intended", "converging", "proving", "begun", "candidate":
+		return "busy"
+	}
+	return "calm"
+}
+
+// clock returns the time of day, with the date when that is not today's.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+func ago(now, t time.Time) string {
+	switch d := now.Sub(t); {
+	case t.IsZero():
+		return "never"
+	case d < -time.Second:
+		return "in " + span(-d)
+	case d < time.Second:
+		return "just now"
+	default:
+		return span(d) + " ago"
+	}
+}
+
+// span writes a duration with the two units that matter.
+func span(d time.Duration) string {
+	if d < 0 {
+		return "0 s"
+	}
+	days, hours, minutes, seconds := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%d d %d h", days, hours)
+	case hours > 0:
+		return fmt.Sprintf("%d h %d min", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%d min %d s", minutes, seconds)
+	case d >= 10*time.Second:
+		return fmt.Sprintf("%d s", seconds)
+	case d >= time.Second:
+		return strconv.FormatFloat(float64(d.Milliseconds()/100)/10, 'f', -1, 64) + " s"
+	default:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+}
+
+// value writes a sample with as many digits as a person reads.
+func value(v belay.Value) string { return strconv.FormatFloat(float64(v), 'g', 4, 64) }
+
+// labelPairs returns the labels to show, without the name of the rule.
+func labelPairs(ls labels.Labels) []string {
+	var out []string
+	ls.Range(func(l labels.Label) {
+		if l.Name != labels.AlertName && l.Name != labels.MetricName {
+			out = append(out, l.Name+"="+l.Value)
+		}
+	})
+	return out
+}
+
+func (s *Server) pageServices(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "services", "Services", map[string]any{
+		"Services": s.statuses(), "Incidents": s.opts.View.Incidents(5, nil), "Entries": s.opts.View.Entries(12, nil),
+	})
+}
+
+func (s *Server) pageService(w http.ResponseWriter, r *http.Request) {
+	id := serviceOf(r)
+	status, ok := s.statusOf(id)
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no service "+id.String())
+		return
+	}
+	s.render(w, r, http.StatusOK, "service", id.Name, map[string]any{
+		"Status":      status,
+		"Incidents":   s.opts.View.Incidents(20, func(i belay.Incident) bool { return i.Service == id }),
+		"Deployments": s.opts.View.Deployments(20, func(d belay.Deployment) bool { return d.Service == id }),
+		"Rollbacks":   s.opts.View.Rollbacks(20, func(b belay.Rollback) bool { return b.Target.Service == id }),
+		"Entries":     s.opts.View.Entries(20, func(e Entry) bool { return e.Service == id }),
+	})
+}
+
+// pageLimit is how many rows a list shows.
+const pageLimit = 100
+
+func (s *Server) pageIncidents(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "incidents", "Incidents", s.opts.View.Incidents(pageLimit, nil))
+}
+
+func (s *Server) pageIncident(w http.ResponseWriter, r *http.Request) {
+	story, ok := s.opts.View.Incident(r.PathValue("id"))
+	if !ok {
+		s.fail(w, r, http.StatusNotFound, "there is no incident "+r.PathValue("id"))
+		return
+	}
+	s.render(w, r, http.StatusOK, "incident", story.Title, story)
+}
+
+func (s *Server) pageRollbacks(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "rollbacks", "Rollbacks", s.opts.View.Rollbacks(pageLimit, nil))
+}
+
+func (s *Server) pageAlerts(w http.ResponseWriter, r *http.Request) {
+	alerts := slices.Clone(s.alerts())
+	slices.SortStableFunc(alerts, func(a, b belay.Alert) int { return strings.Compare(string(a.State), string(b.State)) }) // firing before pending
+	s.render(w, r, http.StatusOK, "alerts", "Alerts", alerts)
+}
+
+func (s *Server) pageTargets(w http.ResponseWriter, r *http.Request) {
+	var targets []TargetInfo
+	if s.opts.Targets != nil {
+		targets = s.opts.Targets()
+	}
+	s.render(w, r, http.StatusOK, "targets", "Targets", targets)
+}
+
+func (s *Server) pageRules(w http.ResponseWriter, r *http.Request) {
+	var groups []RuleGroupInfo
+	if s.opts.Rules != nil {
+		groups = s.opts.Rules()
+	}
+	s.render(w, r, http.StatusOK, "rules", "Rules", groups)
+}
+
+func (s *Server) pageStatus(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "status", "Status", map[string]any{
+		"Status":     s.statusReport(),
+		"Deliveries": s.opts.View.Deliveries(20, nil),
+	})
+}

@@ -1,0 +1,162 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A Server serves the pages, the API and the metrics.
+type Server struct {
+	cfg     Config
+	opts    Options
+	log     *slog.Logger
+	pages   map[string]*template.Template
+	handler http.Handler
+	streams chan struct{} // a place for each open stream of events
+
+	stopping  chan struct{} // closed when Run's context ends: streams end
+	listening chan struct{} // closed when addr is set
+	addr      net.Addr
+}
+
+// maxStreams is how many streams of events may be open at once.
+const maxStreams = 64
+
+// New returns a server that Run starts. It returns an error when the
+// configuration would let strangers in, or when something required is missing.
+func New(cfg Config, opts Options) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if what, allowed := cfg.problem(); what != "" {
+		return nil, fmt.Errorf("web: %s; allowed: %s", what, allowed)
+	}
+	if opts.View == nil || opts.Journal == nil || !isToken(opts.Token) {
+		return nil, errors.New("web: a view, a journal and an admin token are required")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Gatherer == nil {
+		opts.Gatherer = prometheus.NewRegistry()
+	}
+	s := &Server{
+		cfg: cfg, opts: opts, log: opts.Log,
+		streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}), listening: make(chan struct{}),
+	}
+	var err error
+	if s.pages, err = parsePages(s); err != nil {
+		return nil, fmt.Errorf("web: templates: %w", err)
+	}
+	s.handler = s.guard(s.routes())
+	return s, nil
+}
+
+// Handler returns the whole of what the server serves.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listening is closed when the server accepts connections.
+func (s *Server) Listening() <-chan struct{} { return s.listening }
+
+// Addr returns the address that the server listens on, nil before Listening
+// is closed.
+func (s *Server) Addr() net.Addr {
+	select {
+	case <-s.listening:
+		return s.addr
+	default:
+		return nil
+	}
+}
+
+// shutdownGrace is how long open requests may take to end.
+const shutdownGrace = 5 * time.Second
+
+// Run serves until ctx ends, then lets open requests finish. It returns an
+// error when it cannot listen or serve.
+func (s *Server) Run(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	s.addr = l.Addr()
+	close(s.listening)
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		close(s.stopping)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		err := srv.Shutdown(grace)
+		if err != nil {
+			err = errors.Join(err, srv.Close())
+		}
+		stopped <- err
+	})
+	s.log.Info("serving pages", "address", s.addr.String())
+	err = srv.Serve(l)
+	if stop() { // ctx has not ended: Serve failed by itself
+		return fmt.Errorf("web: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		return fmt.Errorf("web: stopping: %w", err)
+	}
+	return nil
+}
+
+// ready returns why the server cannot be relied on yet.
+func (s *Server) ready() error {
+	if !s.opts.View.CaughtUp() {
+		return errors.New("still reading the journal")
+	}
+	if s.opts.Ready == nil {
+		return nil
+	}
+	return s.opts.Ready()
+}
+
+func (s *Server) killSwitch() string {
+	if s.opts.KillSwitch == nil {
+		return ""
+	}
+	return s.opts.KillSwitch()
+}
+
+// allowsHost reports whether a request may call this server by that name. A
+// name that merely resolves to this host is how a foreign site would make a
+// browser read from it.
+func (s *Server) allowsHost(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	if isLoopback(name) {
+		return true
+	}
+	for _, allowed := range s.opts.AllowedHosts {
+		if strings.EqualFold(allowed, name) {
+			return true
+		}
+	}
+	return false
+}
