@@ -338,8 +338,10 @@ func (f *Fake) put(r belay.Revision, by string) {
 		r.Created = now
 	}
 	old := f.state.Revision
-	if !slices.ContainsFunc(f.revisions, func(have belay.Revision) bool { return have.Content == r.Content }) {
+	if i := slices.IndexFunc(f.revisions, func(have belay.Revision) bool { return have.Content == r.Content }); i < 0 {
 		f.revisions = append(f.revisions, r)
+	} else {
+		f.revisions[i].Missing, f.revisions[i].Detail = false, ""
 	}
 	f.state.Revision = r
 	if old.Content == r.Content {

@@ -1,0 +1,450 @@
+package rollbacktest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rollback"
+)
+
+// A Harness is a platform under test and the hands that people have on it. A
+// function that is nil is something that the platform cannot do; the tests
+// that need it are skipped.
+type Harness struct {
+	Platform rollback.Platform
+	Target   belay.Target
+
+	// Deploy puts a release in place by the platform's own means. The body
+	// alone makes the content: the same body under another name is the same
+	// content.
+	Deploy func(t testing.TB, name, body string)
+	// DeployBroken puts a release in place that never converges.
+	DeployBroken func(t testing.TB, name string)
+	// Restart starts the present content anew.
+	Restart func(t testing.TB)
+	// Remove makes a release that does not run impossible to restore.
+	Remove func(t testing.TB, name string)
+	// RestoreLost restores so that the operation is applied and its answer is
+	// lost.
+	RestoreLost func(ctx context.Context, op belay.Operation) error
+	// History returns the changes of content by the platform's own record,
+	// oldest first. By is an operation's id where the platform keeps it, and
+	// never the id of an operation that did not make the change.
+	History func(t testing.TB) []Change
+
+	// Wait is how long the platform may take to converge, or to be seen to be
+	// stuck; default 10 s.
+	Wait time.Duration
+}
+
+// RunConformance proves that a platform keeps the contract of
+// rollback.Platform. Each test gets a harness of its own, on which nothing was
+// deployed yet.
+func RunConformance(t *testing.T, newHarness func(t *testing.T) Harness) {
+	for _, tc := range []struct {
+		name string
+		run  func(*check)
+	}{
+		{"it declares its compare-and-set", (*check).declaresCAS},
+		{"content is what runs, not what it is called", (*check).contentIsIdentity},
+		{"it sees a deployment", (*check).seesDeployment},
+		{"a restart is no deployment", (*check).restartIsNoDeployment},
+		{"it restores a known content", (*check).restores},
+		{"it refuses when something else runs, and changes nothing", (*check).refusesSuperseded},
+		{"the same operation twice is one change", (*check).twiceIsOnce},
+		{"the same operation from two callers at once is one change", (*check).concurrentTwiceIsOnce},
+		{"an operation is spent even when the bad content comes back", (*check).spentForEver},
+		{"of two operations that have seen the same, one wins", (*check).oneWins},
+		{"an operation whose answer was lost can be repeated", (*check).lostAnswer},
+		{"it says that it is stuck, and why", (*check).stuck},
+		{"a revision that has vanished is reported, and nothing is changed", (*check).vanished},
+		{"it ends soon after its context has ended", (*check).endsWithContext},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHarness(t)
+			if h.Wait == 0 {
+				h.Wait = 10 * time.Second
+			}
+			tc.run(&check{TB: t, Harness: h, ctx: t.Context()})
+		})
+	}
+}
+
+// A check is one test's harness with the words that tests are told in.
+type check struct {
+	testing.TB
+	Harness
+	ctx context.Context
+}
+
+func (c *check) declaresCAS() {
+	capable, ok := c.Platform.(rollback.Capable)
+	if !ok {
+		c.Fatal("the platform declares nothing: it needs the method Capabilities")
+	}
+	if cas := capable.Capabilities().CAS; !slices.Contains([]rollback.CAS{rollback.Atomic, rollback.Checked, rollback.None}, cas) {
+		c.Errorf("CAS is %q, which is not one of atomic, checked, none", cas)
+	}
+}
+
+func (c *check) contentIsIdentity() {
+	a := c.deploy("v1", "a")
+	b := c.deploy("v2", "b")
+	again := c.deploy("v3", "a")
+	if a == b {
+		c.Errorf("two bodies have the same content %s", a)
+	}
+	if a != again {
+		c.Errorf("the same body has the content %s as v1 and %s as v3", a, again)
+	}
+	seen := 0
+	for _, r := range c.revisions() {
+		if r.Content == a {
+			seen++
+		}
+	}
+	if seen != 1 {
+		c.Errorf("Revisions names the content of v1 and v3 %d times, want once", seen)
+	}
+}
+
+func (c *check) seesDeployment() {
+	before := c.deploy("v1", "a")
+	c.converged(before)
+	ctx, stop := context.WithTimeout(c.ctx, c.Wait)
+	defer stop()
+	states := make(chan belay.State, 1000)
+	done := make(chan error, 1)
+	go func() { done <- c.Platform.Watch(ctx, c.Target, func(s belay.State) { states <- s }) }()
+	if first := c.next(ctx, states); first.Revision.Content != before {
+		c.Fatalf("Watch begins with %s, want what runs: %s", first.Revision.Content, before)
+	}
+	was := c.state().ChangedAt
+	after := c.deploy("v2", "b")
+	for {
+		s := c.next(ctx, states)
+		if s.Revision.Content == before {
+			continue
+		}
+		if s.Revision.Content != after {
+			c.Errorf("Watch tells of %s, want %s", s.Revision.Content, after)
+		}
+		if !s.ChangedAt.After(was) {
+			c.Errorf("the content changed at %s, want later than the change before, %s", s.ChangedAt, was)
+		}
+		if s.Operation != "" {
+			c.Errorf("a person's deployment carries the operation %q", s.Operation)
+		}
+		if s.Target != c.Target {
+			c.Errorf("the state is of %v, want %v", s.Target, c.Target)
+		}
+		break
+	}
+	stop()
+	if err := <-done; err != nil {
+		c.Errorf("Watch returned %v after its context had ended, want nil", err)
+	}
+}
+
+func (c *check) restartIsNoDeployment() {
+	if c.Restart == nil {
+		c.Skip("the platform knows no restart")
+	}
+	content := c.deploy("v1", "a")
+	before := c.converged(content)
+	changes := len(c.History(c))
+	c.Restart(c)
+	after := c.converged(content)
+	if !after.ChangedAt.Equal(before.ChangedAt) {
+		c.Errorf("after a restart the content has changed at %s, want %s as before", after.ChangedAt, before.ChangedAt)
+	}
+	if got := len(c.History(c)); got != changes {
+		c.Errorf("a restart made %d changes of content", got-changes)
+	}
+}
+
+func (c *check) restores() {
+	good, bad := c.goodThenBad()
+	op := c.operation("op-restore", bad, good)
+	changes := len(c.History(c))
+	if err := c.Platform.Restore(c.ctx, op); err != nil {
+		c.Fatalf("Restore: %v", err)
+	}
+	st := c.converged(good)
+	if rollback.CapabilitiesOf(c.Platform).Stamped && st.Operation != op.ID {
+		c.Errorf("the state carries the operation %q, want %q", st.Operation, op.ID)
+	}
+	c.changedBy(changes, op.ID, 1)
+}
+
+func (c *check) refusesSuperseded() {
+	good, bad := c.goodThenBad()
+	other := c.deploy("v3", "c")
+	changes := len(c.History(c))
+	err := c.Platform.Restore(c.ctx, c.operation("op-late", bad, good))
+	if !errors.Is(err, belay.ErrSuperseded) {
+		c.Errorf("Restore returned %v, want ErrSuperseded", err)
+	}
+	if now := c.state().Revision.Content; now != other {
+		c.Errorf("%s runs, want %s as before", now, other)
+	}
+	c.changedBy(changes, "op-late", 0)
+}
+
+func (c *check) twiceIsOnce() {
+	good, bad := c.goodThenBad()
+	op := c.operation("op-twice", bad, good)
+	changes := len(c.History(c))
+	for range 3 {
+		if err := c.Platform.Restore(c.ctx, op); err != nil {
+			c.Fatalf("Restore: %v", err)
+		}
+	}
+	c.converged(good)
+	c.changedBy(changes, op.ID, 1)
+}
+
+func (c *check) concurrentTwiceIsOnce() {
+	good, bad := c.goodThenBad()
+	op := c.operation("op-both", bad, good)
+	changes := len(c.History(c))
+	for _, err := range c.together(op, op) {
+		if err != nil {
+			c.Errorf("Restore: %v", err)
+		}
+	}
+	c.converged(good)
+	c.changedBy(changes, op.ID, 1)
+}
+
+func (c *check) spentForEver() {
+	good, bad := c.goodThenBad()
+	op := c.operation("op-spent", bad, good)
+	if err := c.Platform.Restore(c.ctx, op); err != nil {
+		c.Fatalf("Restore: %v", err)
+	}
+	c.converged(good)
+	c.deploy("v2", "b") // somebody insists
+	changes := len(c.History(c))
+	if err := c.Platform.Restore(c.ctx, op); !errors.Is(err, belay.ErrSuperseded) {
+		c.Errorf("Restore returned %v, want ErrSuperseded: this operation has done its work", err)
+	}
+	if now := c.state().Revision.Content; now != bad {
+		c.Errorf("%s runs, want %s, which somebody has put there", now, bad)
+	}
+	c.changedBy(changes, op.ID, 0)
+}
+
+func (c *check) oneWins() {
+	if rollback.CapabilitiesOf(c.Platform).CAS != rollback.Atomic {
+		c.declaresCAS() // a platform without an atomic compare-and-set promises nothing here
+		return
+	}
+	first, bad := c.goodThenBad()
+	second := c.deploy("v3", "c")
+	c.deploy("v2", "b")
+	changes := len(c.History(c))
+	won := 0
+	for _, err := range c.together(c.operation("op-one", bad, first), c.operation("op-two", bad, second)) {
+		switch {
+		case err == nil:
+			won++
+		case !errors.Is(err, belay.ErrSuperseded):
+			c.Errorf("Restore: %v", err)
+		}
+	}
+	if won != 1 {
+		c.Errorf("%d operations won, want one", won)
+	}
+	if got := len(c.History(c)) - changes; got != 1 {
+		c.Errorf("%d changes of content, want one", got)
+	}
+}
+
+func (c *check) lostAnswer() {
+	if c.RestoreLost == nil {
+		c.Skip("the harness cannot lose an answer")
+	}
+	good, bad := c.goodThenBad()
+	op := c.operation("op-lost", bad, good)
+	changes := len(c.History(c))
+	err := c.RestoreLost(c.ctx, op)
+	if err == nil || errors.Is(err, belay.ErrSuperseded) || errors.Is(err, rollback.ErrTryLater) {
+		c.Errorf("Restore returned %v, want an error that leaves open what happened", err)
+	}
+	if now := c.state().Revision.Content; now != good {
+		c.Errorf("%s runs, want %s: the operation was applied", now, good)
+	}
+	if err := c.Platform.Restore(c.ctx, op); err != nil {
+		c.Errorf("the repetition returned %v, want nil", err)
+	}
+	c.converged(good)
+	c.changedBy(changes, op.ID, 1)
+}
+
+func (c *check) stuck() {
+	if c.DeployBroken == nil {
+		c.Skip("the harness cannot break a release")
+	}
+	c.converged(c.deploy("v1", "a"))
+	c.DeployBroken(c, "v2")
+	c.eventually("the platform never said that it is stuck", func() (bool, belay.State) {
+		st := c.state()
+		if st.Progress == belay.Stuck && st.Reason == "" {
+			c.Error("it is stuck, and gives no reason")
+		}
+		return st.Progress == belay.Stuck, st
+	})
+}
+
+func (c *check) vanished() {
+	if c.Remove == nil {
+		c.Skip("the harness cannot remove a release")
+	}
+	good, bad := c.goodThenBad()
+	c.Remove(c, "v1")
+	for _, r := range c.revisions() {
+		if r.Content == good && (!r.Missing || r.Detail == "") {
+			c.Errorf("Revisions lists %+v, which was removed: want it missing, with the reason", r)
+		}
+	}
+	changes := len(c.History(c))
+	for id, to := range map[string]belay.Content{"op-vanished": good, "op-never-was": "sha256:00"} {
+		err := c.Platform.Restore(c.ctx, c.operation(id, bad, to))
+		if err == nil || errors.Is(err, belay.ErrSuperseded) {
+			c.Errorf("Restore to %s, which is not there, returned %v, want an error that says so", to, err)
+		}
+		c.changedBy(changes, id, 0)
+	}
+	if now := c.state().Revision.Content; now != bad {
+		c.Errorf("%s runs, want %s as before", now, bad)
+	}
+}
+
+func (c *check) endsWithContext() {
+	good, bad := c.goodThenBad()
+	changes := len(c.History(c))
+	ctx, cancel := context.WithCancel(c.ctx)
+	cancel()
+	if _, err := c.Platform.State(ctx, c.Target); err == nil {
+		c.Error("State returned no error after its context had ended")
+	}
+	if err := c.Platform.Watch(ctx, c.Target, func(belay.State) {}); err != nil {
+		c.Errorf("Watch returned %v after its context had ended, want nil", err)
+	}
+	if err := c.Platform.Restore(ctx, c.operation("op-cancelled", bad, good)); err == nil {
+		c.Error("Restore returned no error after its context had ended")
+	}
+	c.changedBy(changes, "op-cancelled", 0)
+}
+
+// goodThenBad deploys two releases and returns their contents; the second runs.
+func (c *check) goodThenBad() (good, bad belay.Content) {
+	c.Helper()
+	good = c.deploy("v1", "a")
+	bad = c.deploy("v2", "b")
+	return good, bad
+}
+
+func (c *check) deploy(name, body string) belay.Content {
+	c.Helper()
+	c.Deploy(c, name, body)
+	return c.state().Revision.Content
+}
+
+func (c *check) state() belay.State {
+	c.Helper()
+	st, err := c.Platform.State(c.ctx, c.Target)
+	if err != nil {
+		c.Fatalf("State: %v", err)
+	}
+	if st.Revision.Content == "" {
+		c.Fatal("State returned no content")
+	}
+	return st
+}
+
+func (c *check) revisions() []belay.Revision {
+	c.Helper()
+	revs, err := c.Platform.Revisions(c.ctx, c.Target)
+	if err != nil {
+		c.Fatalf("Revisions: %v", err)
+	}
+	return revs
+}
+
+func (c *check) operation(id string, seen, to belay.Content) belay.Operation {
+	c.Helper()
+	op := belay.Operation{ID: id, Target: c.Target, Seen: seen, To: belay.Revision{Content: to}, Token: c.state().Token}
+	for _, r := range c.revisions() {
+		if r.Content == to {
+			op.To = r
+		}
+	}
+	return op
+}
+
+func (c *check) together(ops ...belay.Operation) []error {
+	errs := make([]error, len(ops))
+	var wg sync.WaitGroup
+	for i, op := range ops {
+		wg.Go(func() { errs[i] = c.Platform.Restore(c.ctx, op) })
+	}
+	wg.Wait()
+	return errs
+}
+
+// changedBy checks the platform's own record since a number of changes.
+func (c *check) changedBy(since int, op string, want int) {
+	c.Helper()
+	news := c.History(c)[since:]
+	if len(news) != want {
+		c.Errorf("%d changes of content, want %d: %v", len(news), want, news)
+	}
+	for _, n := range news {
+		if n.By != op {
+			c.Errorf("the change was made by %q, want %q", n.By, op)
+		}
+	}
+}
+
+func (c *check) converged(content belay.Content) belay.State {
+	c.Helper()
+	var last belay.State
+	c.eventually("the target did not converge", func() (bool, belay.State) {
+		last = c.state()
+		return last.Progress == belay.Converged && last.Revision.Content == content, last
+	})
+	return last
+}
+
+func (c *check) eventually(otherwise string, ok func() (bool, belay.State)) {
+	c.Helper()
+	deadline := time.Now().Add(c.Wait)
+	for {
+		done, st := ok()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("%s within %s: %+v", otherwise, c.Wait, st)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (c *check) next(ctx context.Context, states <-chan belay.State) belay.State {
+	c.Helper()
+	select {
+	case s := <-states:
+		return s
+	case <-ctx.Done():
+		c.Fatalf("Watch told nothing within %s", c.Wait)
+		return belay.State{}
+	}
+}
