@@ -46,6 +46,8 @@ type Controller struct {
 	services []Service
 	workers  map[belay.ServiceID]*worker
 
+	replayed chan struct{} // closed once the journal was read
+
 	mu     sync.Mutex
 	view   *view
 	folded chan struct{} // closed and replaced when an event was folded
@@ -69,7 +71,7 @@ func New(services []Service, opts Options) (*Controller, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Controller{opts: opts, log: opts.Logger, services: services, workers: map[belay.ServiceID]*worker{}, view: newView(), folded: make(chan struct{})}
+	c := &Controller{opts: opts, log: opts.Logger, services: services, workers: map[belay.ServiceID]*worker{}, replayed: make(chan struct{}), view: newView(), folded: make(chan struct{})}
 	for _, s := range services {
 		if !s.Policy.validated {
 			return nil, fmt.Errorf("rollback: the policy of %s was not loaded", s.ID)
@@ -93,6 +95,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	close(c.replayed)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.follow(ctx, last) })
 	for _, w := range c.workers {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/belaydev/belay"
@@ -25,7 +27,11 @@ type Notice struct {
 	Irreversible bool
 }
 
-func (c *Controller) worker(id belay.ServiceID) (*worker, error) {
+// worker finds a service's worker, once the controller knows the past.
+func (c *Controller) worker(ctx context.Context, id belay.ServiceID) (*worker, error) {
+	if err := c.ready(ctx); err != nil {
+		return nil, err
+	}
 	if w := c.workers[id]; w != nil {
 		return w, nil
 	}
@@ -36,10 +42,19 @@ func (c *Controller) worker(id belay.ServiceID) (*worker, error) {
 	return nil, fmt.Errorf("%w: no service %s; known are %v", ErrRefused, id, known)
 }
 
+func (c *Controller) ready(ctx context.Context) error {
+	select {
+	case <-c.replayed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the journal is still being read: %w", ctx.Err())
+	}
+}
+
 // Plan returns what would be done for a service now, with every guard's
 // answer. It changes nothing.
 func (c *Controller) Plan(ctx context.Context, id belay.ServiceID) (belay.Rollback, error) {
-	w, err := c.worker(id)
+	w, err := c.worker(ctx, id)
 	if err != nil {
 		return belay.Rollback{}, err
 	}
@@ -59,7 +74,7 @@ func (c *Controller) Plan(ctx context.Context, id belay.ServiceID) (belay.Rollba
 // Start begins a rollback that a person orders. The guards that bind Belay
 // alone do not bind the person; those that keep the change itself safe do.
 func (c *Controller) Start(ctx context.Context, id belay.ServiceID, actor string) (belay.Rollback, error) {
-	w, err := c.worker(id)
+	w, err := c.worker(ctx, id)
 	if err != nil {
 		return belay.Rollback{}, err
 	}
@@ -85,6 +100,9 @@ func (c *Controller) Start(ctx context.Context, id belay.ServiceID, actor string
 
 // Stop ends a rollback that has not reached the platform yet.
 func (c *Controller) Stop(ctx context.Context, operation, actor, reason string) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
 	for _, w := range c.workers {
 		done, err := w.stop(ctx, operation, actor, reason)
 		if done || err != nil {
@@ -113,10 +131,37 @@ func (w *worker) stop(ctx context.Context, operation, actor, reason string) (boo
 	return true, err
 }
 
+// StopAll sets the kill switch of every policy, journals that, and ends what
+// waits. The files come first: they work without the journal.
+func (c *Controller) StopAll(ctx context.Context, actor, reason string) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	text := fmt.Sprintf("%s set the kill switch: %s", actor, firstOf(reason, "no reason given"))
+	for _, s := range c.services {
+		if s.Policy.KillSwitchFile == "" {
+			continue
+		}
+		errs = append(errs, os.MkdirAll(filepath.Dir(s.Policy.KillSwitchFile), 0o700))
+		errs = append(errs, os.WriteFile(s.Policy.KillSwitchFile, []byte(text+"\n"), 0o600))
+	}
+	_, err := c.opts.Journal.Append(ctx, "belay", belay.AnySeq, belay.Event{At: time.Now(), Kind: belay.KindKillSwitch, Actor: actor, Reason: text})
+	errs = append(errs, err)
+	for _, w := range c.workers {
+		v := c.snapshot(w.svc.ID)
+		if rb := v.current(); rb != nil && !rb.State.Acting() {
+			_, err := w.stop(ctx, rb.ID, actor, reason)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Release ends the hold on a content, so that it counts as a new candidate and
 // may be rolled back once more.
 func (c *Controller) Release(ctx context.Context, id belay.ServiceID, content belay.Content, actor string) error {
-	w, err := c.worker(id)
+	w, err := c.worker(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -136,7 +181,7 @@ func (c *Controller) Release(ctx context.Context, id belay.ServiceID, content be
 // still read from the platform; the notice adds who, which commit, and when it
 // began.
 func (c *Controller) Announce(ctx context.Context, n Notice) error {
-	w, err := c.worker(n.Service)
+	w, err := c.worker(ctx, n.Service)
 	if err != nil {
 		return err
 	}
