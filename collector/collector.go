@@ -1,0 +1,233 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/compression"
+	"github.com/prometheus/prometheus/util/logging"
+
+	"github.com/belaydev/belay/telemetry"
+)
+
+// Options are what a collector needs beside its Config. All may be left out.
+type Options struct {
+	Logger  *slog.Logger
+	Metrics *telemetry.Registry
+
+	// OnCommit is told the names of the metrics in each transaction, of scrapes
+	// and of recording rules alike, when their samples can be queried; names of
+	// which a series has ended are among them. at is the time of the commit. The
+	// scrape waits for the call to return, and calls come from many goroutines at
+	// once. The map may be kept but not changed.
+	OnCommit func(names map[string]struct{}, at time.Time)
+
+	// Registerer gets the metrics that Prometheus's own storage, discovery and
+	// scraping keep of themselves (prometheus_tsdb_… and so on), while Run runs.
+	Registerer prometheus.Registerer
+}
+
+// How soon a change of discovery reaches the scraping. Upstream's five seconds
+// each are made for thousands of updates.
+const (
+	discoveryDelay = 500 * time.Millisecond
+	reloadDelay    = 500 * time.Millisecond
+	forgetEvery    = time.Minute
+)
+
+// A Collector scrapes targets into a time series database. It is a
+// storage.Queryable and a storage.AppendableV2, both usable once Ready.
+type Collector struct {
+	cfg        Config
+	logger     *slog.Logger
+	onCommit   func(map[string]struct{}, time.Time)
+	registerer prometheus.Registerer
+
+	metrics  *telemetry.Registry
+	duration telemetry.Histogram
+	appended telemetry.Counter
+
+	started atomic.Bool
+	ready   chan struct{}
+	db      atomic.Pointer[tsdb.DB]
+	scraper atomic.Pointer[scrape.Manager]
+	records sync.Map // *scrape.Target → *record
+	pool    sync.Pool
+}
+
+var (
+	_ storage.Queryable    = (*Collector)(nil)
+	_ storage.AppendableV2 = (*Collector)(nil)
+)
+
+// New makes a collector of a Config that Load or Default returned.
+func New(cfg Config, opts Options) (*Collector, error) {
+	switch {
+	case cfg.Metrics.Path == "":
+		return nil, errors.New("collector: no path for the metrics")
+	case cfg.Metrics.Retention <= 0:
+		return nil, errors.New("collector: no retention for the metrics")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Metrics == nil {
+		opts.Metrics = telemetry.New()
+	}
+	c := &Collector{
+		cfg: cfg, logger: opts.Logger, onCommit: opts.OnCommit, registerer: opts.Registerer,
+		metrics:  opts.Metrics,
+		duration: opts.Metrics.Histogram("belay_scrape_duration_seconds", "How long the scrapes of targets took, failed ones included."),
+		appended: opts.Metrics.Counter("belay_samples_appended_total", "Samples that scrapes and recording rules stored, markers of ended series included."),
+		ready:    make(chan struct{}),
+	}
+	c.pool.New = func() any { return &names{live: map[string]string{}, gone: map[string]string{}} }
+	return c, nil
+}
+
+// Ready is closed when the storage is open. It stays open if that fails; Run
+// then returns the error.
+func (c *Collector) Ready() <-chan struct{} { return c.ready }
+
+// Querier reads the storage between two times in milliseconds, both included.
+// Close it. Before Ready, and after Run, the error is tsdb.ErrNotReady.
+func (c *Collector) Querier(mint, maxt int64) (storage.Querier, error) {
+	db := c.db.Load()
+	if db == nil {
+		return nil, tsdb.ErrNotReady
+	}
+	return db.Querier(mint, maxt)
+}
+
+// Run opens the storage and collects until ctx ends; then it lets the scrapes
+// under way finish, each at most its scrape_timeout, and closes the storage. It
+// is called once. A storage that another process holds open is an error.
+func (c *Collector) Run(ctx context.Context) (err error) {
+	if c.started.Swap(true) {
+		return errors.New("collector: Run was called twice")
+	}
+	reg := prometheus.NewRegistry()
+	db, err := tsdb.Open(c.cfg.Metrics.Path, c.logger.With("component", "tsdb"), reg, c.storageOptions(), nil)
+	if err != nil {
+		return fmt.Errorf("open the metrics storage %s: %w", c.cfg.Metrics.Path, err)
+	}
+	c.db.Store(db)
+	defer func() {
+		c.db.Store(nil)
+		if cerr := db.Close(); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("close the metrics storage: %w", cerr))
+		}
+	}()
+	close(c.ready)
+	return c.collect(ctx, reg)
+}
+
+func (c *Collector) storageOptions() *tsdb.Options {
+	retention := time.Duration(c.cfg.Metrics.Retention)
+	opts := tsdb.DefaultOptions()
+	opts.RetentionDuration = retention.Milliseconds()
+	opts.MaxBlockDuration = min(31*24*time.Hour, retention/10).Milliseconds() // as Prometheus does
+	opts.WALCompression = compression.Snappy
+	return opts
+}
+
+// collect runs discovery and scraping on the open storage.
+func (c *Collector) collect(ctx context.Context, reg *prometheus.Registry) error {
+	finder, stopFinder, err := c.discovery(ctx, reg)
+	if err != nil {
+		return err
+	}
+	defer stopFinder()
+	scraper, err := c.scraping(reg)
+	if err != nil {
+		return err
+	}
+	if c.registerer != nil {
+		if err := c.registerer.Register(reg); err != nil {
+			return fmt.Errorf("register the metrics of the storage: %w", err)
+		}
+		defer c.registerer.Unregister(reg)
+	}
+	c.scraper.Store(scraper)
+	defer c.scraper.Store(nil)
+
+	var running sync.WaitGroup
+	running.Go(func() { _ = finder.Run() }) // returns the end of its context
+	running.Go(func() { _ = scraper.Run(finder.SyncCh()) })
+	c.wait(ctx)
+	scraper.Stop()
+	stopFinder()
+	running.Wait()
+	return nil
+}
+
+func (c *Collector) wait(ctx context.Context) {
+	tick := time.NewTicker(forgetEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.forget()
+		}
+	}
+}
+
+func (c *Collector) discovery(ctx context.Context, reg prometheus.Registerer) (*discovery.Manager, context.CancelFunc, error) {
+	// Discovery outlives ctx until the scrapes have ended: what it no longer
+	// names would be taken for gone, and its series for ended.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	sd, err := discovery.CreateAndRegisterSDMetrics(reg)
+	if err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("prepare the discovery of targets: %w", err)
+	}
+	m := discovery.NewManager(ctx, c.logger.With("component", "discovery"), reg, sd, discovery.Name("scrape"), discovery.Updatert(discoveryDelay))
+	if m == nil {
+		stop()
+		return nil, nil, errors.New("prepare the discovery of targets: see the log")
+	}
+	sources := make(map[string]discovery.Configs, len(c.cfg.ScrapeConfigs))
+	for _, sc := range c.cfg.ScrapeConfigs {
+		sources[sc.JobName] = sc.ServiceDiscoveryConfigs
+	}
+	if err := m.ApplyConfig(sources); err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("configure the discovery of targets: %w", err)
+	}
+	return m, stop, nil
+}
+
+func (c *Collector) scraping(reg prometheus.Registerer) (*scrape.Manager, error) {
+	m, err := scrape.NewManager(&scrape.Options{
+		PassMetadataInContext:    true, // tells the tap whose transaction it is
+		DiscoveryReloadOnStartup: true,
+		DiscoveryReloadInterval:  model.Duration(reloadDelay),
+	}, c.logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, c, reg)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the scraping: %w", err)
+	}
+	// Only upstream's own loading makes a configuration that it accepts.
+	cfg, err := config.Load("", c.logger)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the scraping: %w", err)
+	}
+	cfg.GlobalConfig, cfg.ScrapeConfigs = c.cfg.Global, c.cfg.ScrapeConfigs
+	if err := m.ApplyConfig(cfg); err != nil {
+		return nil, fmt.Errorf("configure the scraping: %w", err)
+	}
+	return m, nil
+}
