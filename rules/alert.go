@@ -1,0 +1,209 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/timestamp"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/template"
+
+	"github.com/belaydev/belay"
+)
+
+// alert evaluates an alerting rule: judges, steps, journals, shows.
+func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time) {
+	o := g.observe(ctx, st, in, ts)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // the engine stops: this says nothing of the rule
+	}
+	g.fail(st, o.err)
+	g.locked(func() {
+		st.judgeAll(o, ts)
+		st.quality, st.why = o.quality, o.why
+		if o.quality != Unknown {
+			st.unknownSince = time.Time{}
+		} else if st.unknownSince.IsZero() {
+			st.unknownSince = ts
+		}
+	})
+	next, changed := Step(st.alerts, o.found, o.quality, ts, st.rule)
+	if err := g.journal(ctx, st, changed, ts); err != nil {
+		g.locked(func() { g.retry = true })
+		g.e.log.Warn("alert changes could not be journalled, nothing has changed", "rule", st.rule.Name, "error", err)
+	} else {
+		g.locked(func() { st.alerts = next })
+		g.tell(changed)
+	}
+	g.sight(ctx, st, o.quality, o.why, ts)
+	if err := g.write(ctx, st, alertSeries(st.alerts), ts.Add(-g.def.QueryOffset)); err != nil {
+		g.e.log.Debug("alert series could not be written", "rule", st.rule.Name, "error", err)
+	}
+	if g.e.opts.OnJudged != nil {
+		g.e.opts.OnJudged(st.rule.ID, st.judgements())
+	}
+}
+
+// tell logs and measures transitions that are durable.
+func (g *group) tell(changed []Transition) {
+	for _, t := range changed {
+		a := t.Alert
+		g.e.log.Info("alert changed", "rule", a.Rule, "state", a.State, "labels", a.Labels.String(), "reason", t.Reason)
+		if a.State == belay.AlertFiring && a.FiredAt.Equal(a.EvaluatedAt) && !a.DataAt.IsZero() {
+			g.e.told.delay.Observe(time.Since(a.DataAt).Seconds())
+		}
+	}
+}
+
+// An observation is everything that one evaluation saw.
+type observation struct {
+	quality Quality
+	why     string
+	err     error
+	found   []Found
+	fresh   bool      // the rule's selectors have samples
+	newest  time.Time // of those samples
+}
+
+func (o *observation) unknown(why string, err error) observation {
+	return observation{quality: Unknown, why: why, err: err}
+}
+
+// observe asks the storage and the targets, and changes nothing.
+func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Time) observation {
+	var o observation
+	r := st.rule
+	o.quality, o.why = g.e.quality(r, in)
+	at := ts.Add(-g.def.QueryOffset)
+	vector, err := g.e.vector(ctx, r.query, at, 0)
+	if err != nil {
+		return o.unknown("the query failed: "+err.Error(), err)
+	}
+	s, err := g.samples(ctx, r, at)
+	if err != nil {
+		return o.unknown("the query failed: "+err.Error(), err)
+	}
+	o.fresh, o.newest = len(s.list) > 0 || len(r.inputs) == 0, s.newest
+	x := &expander{g: g, rule: r, ctx: ctx, at: ts}
+	o.found, err = breaches(x, vector, s)
+	if err == nil && g.def.Limit > 0 && len(o.found) > g.def.Limit {
+		err = fmt.Errorf("the rule finds %d alerts, the limit is %d", len(o.found), g.def.Limit)
+	}
+	if err != nil {
+		return o.unknown(err.Error(), err)
+	}
+	for _, c := range r.comparisons {
+		values, err := g.e.vector(ctx, c.value, at, 0)
+		if err != nil {
+			return o.unknown("the query for the compared value failed: "+err.Error(), err)
+		}
+		o.found = addPresent(x, o.found, values, c.condition, s)
+	}
+	if o.found, err = g.addYoung(ctx, st, o.found, at); err != nil {
+		return o.unknown("the query failed: "+err.Error(), err)
+	}
+	return o
+}
+
+// breaches makes findings of the elements of the expression's vector.
+func breaches(x *expander, vector promql.Vector, s samples) ([]Found, error) {
+	seen := make(map[string]bool, len(vector))
+	found := make([]Found, 0, len(vector))
+	for _, smpl := range vector {
+		f := Found{Verdict: belay.Fail, Value: smpl.F, DataAt: s.at(smpl.Metric)}
+		f.Labels = x.labels(smpl)
+		f.ID = x.rule.alertID(f.Labels)
+		if seen[f.ID] {
+			return nil, fmt.Errorf("two findings have the same labels %s", f.Labels)
+		}
+		seen[f.ID] = true
+		f.Annotations = x.annotations(smpl)
+		if len(x.rule.comparisons) == 1 {
+			f.Condition = x.rule.comparisons[0].condition
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
+
+// addPresent adds findings for the label sets that have a value and do not
+// breach, and the condition to those that do.
+func addPresent(x *expander, found []Found, values promql.Vector, condition string, s samples) []Found {
+	byID := make(map[string]int, len(found))
+	for i := range found {
+		byID[found[i].ID] = i
+	}
+	for _, smpl := range values {
+		f := Found{Verdict: belay.Pass, Value: smpl.F, Condition: condition, DataAt: s.at(smpl.Metric)}
+		if math.IsNaN(smpl.F) || math.IsInf(smpl.F, 0) {
+			f.Verdict, f.Why = belay.Absent, "nothing to judge: its value is "+number(smpl.F)+", as without traffic"
+		}
+		f.Labels = x.labels(smpl)
+		f.ID = x.rule.alertID(f.Labels)
+		i, ok := byID[f.ID]
+		switch {
+		case !ok:
+			byID[f.ID] = len(found)
+			found = append(found, f)
+		case found[i].Verdict == belay.Fail && found[i].Condition == "":
+			found[i].Condition = condition
+		case found[i].Verdict == belay.Absent && f.Verdict == belay.Pass:
+			found[i] = f
+		}
+	}
+	return found
+}
+
+// An expander fills in the templates of one rule at one evaluation.
+type expander struct {
+	g    *group
+	rule *Rule
+	ctx  context.Context
+	at   time.Time
+}
+
+// labels returns the labels that an alert over this element has.
+func (x *expander) labels(smpl promql.Sample) labels.Labels {
+	lb := labels.NewBuilder(smpl.Metric)
+	lb.Del(labels.MetricName)
+	x.rule.Labels.Range(func(l labels.Label) { lb.Set(l.Name, x.expand(l.Value, smpl)) })
+	lb.Set(labels.AlertName, x.rule.Name)
+	return lb.Labels()
+}
+
+func (x *expander) annotations(smpl promql.Sample) map[string]string {
+	out := make(map[string]string, len(x.rule.Annotations))
+	for name, text := range x.rule.Annotations {
+		out[name] = x.expand(text, smpl)
+	}
+	return out
+}
+
+const templateVariables = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
+
+// expand fills in one template. A template that fails says so in its text, as
+// in Prometheus: an alert with a bad text is better than none.
+func (x *expander) expand(text string, smpl promql.Sample) string {
+	if !isTemplate(text) {
+		return text
+	}
+	opts := x.g.e.opts
+	data := template.AlertTemplateData(smpl.Metric.Map(), opts.ExternalLabels.Map(), opts.ExternalURL.String(), smpl)
+	query := func(ctx context.Context, q string, ts time.Time) (promql.Vector, error) {
+		return x.g.e.vector(ctx, q, ts, 0)
+	}
+	t := template.NewTemplateExpander(x.ctx, templateVariables+text, "__alert_"+x.rule.Name, data,
+		model.Time(timestamp.FromTime(x.at)), query, opts.ExternalURL, nil)
+	out, err := t.Expand()
+	if err != nil {
+		x.g.e.log.Warn("template of an alert could not be filled in", "rule", x.rule.Name, "error", err)
+		return fmt.Sprintf("<error expanding template: %s>", strings.TrimSpace(err.Error()))
+	}
+	return out
+}

@@ -1,0 +1,257 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/telemetry"
+)
+
+// Options are what an Engine works with. Journal and Queryable are required.
+type Options struct {
+	Logger    *slog.Logger        // nil: silence
+	Metrics   *telemetry.Registry // nil: not shown
+	Journal   belay.Journal
+	Queryable storage.Queryable
+	// Appendable takes the series of recording rules, ALERTS and
+	// ALERTS_FOR_STATE. Nil writes none, which a set with recording rules
+	// does not allow.
+	Appendable storage.AppendableV2
+	// Targets returns the targets that discovery names now. Nil: every query
+	// that succeeds is believed.
+	Targets func() []Target
+	// OnJudged is told each evaluation's judgements of one alerting rule, by
+	// the rule's ID. It must not block.
+	OnJudged func(rule string, judgements []belay.Judgement)
+	// OnJournalError is told each alert whose change could not be journalled;
+	// the change has not taken place and is tried again. It must not block.
+	OnJournalError func(err error, alert belay.Alert)
+
+	EvaluationInterval time.Duration // the longest pause between evaluations; default 15s
+	MinInterval        time.Duration // the shortest pause after an evaluation for new samples; default 1s
+	OnScrape           bool          // evaluate when Touched tells of new samples
+	Lookback           time.Duration // how old the newest sample of a series may be; default 5m
+	ExternalLabels     labels.Labels // for templates
+	ExternalURL        *url.URL      // for templates
+}
+
+const (
+	maxSamples   = 50_000_000
+	maxTimeout   = 2 * time.Minute
+	concurrency  = 4
+	startupGrace = time.Minute // until discovery has named its first target
+)
+
+func (o *Options) defaults() error {
+	if o.Journal == nil || o.Queryable == nil {
+		return errors.New("rules: a journal and a queryable are required")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = telemetry.New()
+	}
+	if o.EvaluationInterval <= 0 {
+		o.EvaluationInterval = 15 * time.Second
+	}
+	if o.MinInterval <= 0 {
+		o.MinInterval = time.Second
+	}
+	if o.Lookback <= 0 {
+		o.Lookback = 5 * time.Minute
+	}
+	if o.ExternalURL == nil {
+		o.ExternalURL = &url.URL{}
+	}
+	return nil
+}
+
+// An Engine evaluates a Set. Its methods may be called from any goroutine.
+type Engine struct {
+	opts    Options
+	log     *slog.Logger
+	queries *promql.Engine
+	groups  []*group
+	readers map[string][]*group // by metric name
+	nosy    []*group            // groups that may read any name
+	slots   chan struct{}
+	states  map[*Rule]*ruleState
+	started time.Time // set by Run
+	told    struct {
+		lag, delay telemetry.Histogram
+	}
+}
+
+// New makes an engine. It reads and writes nothing until Run.
+func New(set Set, opts Options) (*Engine, error) {
+	if err := opts.defaults(); err != nil {
+		return nil, err
+	}
+	set.link()
+	e := &Engine{opts: opts, log: opts.Logger, readers: map[string][]*group{}, states: map[*Rule]*ruleState{}, slots: make(chan struct{}, concurrency)}
+	e.queries = promql.NewEngine(promql.EngineOpts{
+		MaxSamples: maxSamples, Timeout: maxTimeout, LookbackDelta: opts.Lookback,
+		EnableAtModifier: true, EnableNegativeOffset: true,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return opts.EvaluationInterval.Milliseconds() },
+		Parser:                   parser.NewParser(parser.Options{}),
+	})
+	e.told.lag = opts.Metrics.Histogram("belay_rule_evaluation_lag_seconds", "From the commit of samples to the start of the evaluation that reads them.")
+	e.told.delay = opts.Metrics.Histogram("belay_detection_delay_seconds", "From the newest sample behind a firing alert to its place in the journal.")
+	for _, g := range set.Groups {
+		if err := e.add(g); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *Engine) add(def *Group) error {
+	g := newGroup(e, def)
+	e.groups = append(e.groups, g)
+	for _, st := range g.rules {
+		e.states[st.rule] = st
+	}
+	for _, r := range def.Rules {
+		if r.Recording && e.opts.Appendable == nil {
+			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
+		}
+	}
+	names, nosy := def.reads()
+	if nosy {
+		e.nosy = append(e.nosy, g)
+	}
+	for name := range names {
+		e.readers[name] = append(e.readers[name], g)
+	}
+	return nil
+}
+
+// reads returns the metric names whose samples should lead to an evaluation.
+// What the group writes itself is not among them, or it would never rest.
+func (g *Group) reads() (names map[string]bool, nosy bool) {
+	names = map[string]bool{}
+	for _, r := range g.Rules {
+		for _, s := range r.selectors {
+			names[s.name] = true
+		}
+	}
+	nosy = names[""]
+	for _, own := range []string{"", alertsMetric, alertsForStateMetric} {
+		delete(names, own)
+	}
+	for _, r := range g.Rules {
+		if r.Recording {
+			delete(names, r.Name)
+		}
+	}
+	return names, nosy
+}
+
+// Touched tells that samples of these metric names were committed. It does not
+// block. Without Options.OnScrape it does nothing.
+func (e *Engine) Touched(names map[string]struct{}, at time.Time) {
+	if !e.opts.OnScrape || len(names) == 0 {
+		return
+	}
+	for _, g := range e.nosy {
+		g.touch(at)
+	}
+	for name := range names {
+		for _, g := range e.readers[name] {
+			g.touch(at)
+		}
+	}
+}
+
+// Lag returns the age of the oldest samples that wait for their evaluation, or
+// of the oldest evaluation that has not ended; 0 when nothing waits.
+func (e *Engine) Lag() time.Duration {
+	var oldest time.Time
+	for _, g := range e.groups {
+		if t := g.waiting(); !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
+			oldest = t
+		}
+	}
+	if oldest.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(oldest))
+}
+
+// Run reads the journal and evaluates until ctx ends, which is no error. It
+// returns an error when the journal cannot be read. Call it once.
+func (e *Engine) Run(ctx context.Context) error {
+	defer func() { _ = e.queries.Close() }() // never fails without a query tracker
+	e.started = time.Now()
+	memories, err := remember(ctx, e.opts.Journal, "")
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	for _, g := range e.groups {
+		for _, st := range g.rules {
+			if m := memories[st.rule.Stream()]; m != nil {
+				g.locked(func() { st.take(m, now()) })
+				delete(memories, st.rule.Stream())
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for _, g := range e.groups {
+		wg.Go(func() { g.run(ctx) })
+	}
+	e.forgetAll(ctx, memories)
+	<-ctx.Done()
+	wg.Wait()
+	return nil
+}
+
+// forgetAll resolves what rules left behind that are gone, until it is durable.
+func (e *Engine) forgetAll(ctx context.Context, orphans map[string]*memory) {
+	for {
+		orphans = e.forget(ctx, orphans, now())
+		if len(orphans) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(e.opts.EvaluationInterval):
+		}
+	}
+}
+
+// now is the present time as storage keeps it: in milliseconds, UTC.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// vector runs an instant query. A scalar result is a vector without labels.
+func (e *Engine) vector(ctx context.Context, query string, ts time.Time, lookback time.Duration) (promql.Vector, error) {
+	opts := promql.NewPrometheusQueryOpts(false, lookback, nil)
+	q, err := e.queries.NewInstantQuery(ctx, e.opts.Queryable, opts, query, ts)
+	if err != nil {
+		return nil, err
+	}
+	defer q.Close()
+	res := q.Exec(ctx)
+	if res.Err != nil {
+		return nil, res.Err
+	}
+	switch v := res.Value.(type) {
+	case promql.Vector:
+		return v, nil
+	case promql.Scalar:
+		return promql.Vector{{T: v.T, F: v.V, Metric: labels.EmptyLabels()}}, nil
+	}
+	return nil, fmt.Errorf("the result is a %s, not a vector or a scalar", res.Value.Type())
+}

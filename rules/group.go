@@ -1,0 +1,205 @@
+package rules
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/telemetry"
+)
+
+// A group is a Group at work. One goroutine evaluates it.
+type group struct {
+	e        *Engine
+	def      *Group
+	interval time.Duration
+	wake     chan struct{}
+	duration telemetry.Histogram
+
+	mu       sync.Mutex // guards what follows, and the states of the rules
+	touched  time.Time  // first commit that no evaluation has seen; zero if none
+	begun    time.Time  // what the running evaluation answers; zero between evaluations
+	lastEval time.Time
+	took     time.Duration
+	retry    bool // a change could not be journalled
+	rules    []*ruleState
+}
+
+// A ruleState is what is known of one rule. Only the group's goroutine writes
+// it, holding the group's mutex.
+type ruleState struct {
+	g            *group
+	rule         *Rule
+	end          belay.Seq
+	alerts       []belay.Alert
+	judged       map[string]*judged
+	order        []string // keys of judged, as first seen
+	quality      Quality
+	why          string // when quality is not Good
+	lastErr      error
+	lastEval     time.Time
+	took         time.Duration
+	unknownSince time.Time
+	lost         bool
+	series       map[string]labels.Labels // written by the last evaluation
+}
+
+func newGroup(e *Engine, def *Group) *group {
+	g := &group{e: e, def: def, interval: def.Interval, wake: make(chan struct{}, 1)}
+	if g.interval <= 0 {
+		g.interval = e.opts.EvaluationInterval
+	}
+	g.duration = e.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
+	for _, r := range def.Rules {
+		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, quality: Unknown, why: "not evaluated yet"})
+	}
+	return g
+}
+
+// take adopts what the journal says of the rule.
+func (st *ruleState) take(m *memory, at time.Time) {
+	st.end, st.alerts, st.lost = m.end, m.alerts, m.lost
+	for _, a := range m.alerts {
+		if st.judged[a.ID] == nil {
+			st.judge(a.ID, &judged{failed: a.Failed, present: at, j: belay.Judgement{
+				Rule: a.Rule, Labels: a.Labels, Verdict: belay.Unknown, Value: a.Value, At: a.EvaluatedAt, DataAt: a.DataAt,
+				Reason: "not evaluated since the start", Observe: a.Observe,
+			}})
+		}
+	}
+}
+
+func (g *group) locked(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f()
+}
+
+func (g *group) touch(at time.Time) {
+	g.locked(func() {
+		if g.touched.IsZero() || at.Before(g.touched) {
+			g.touched = at
+		}
+	})
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (g *group) waiting() (oldest time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	oldest = g.begun
+	if oldest.IsZero() || (!g.touched.IsZero() && g.touched.Before(oldest)) {
+		oldest = g.touched
+	}
+	return oldest
+}
+
+func (g *group) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.wake:
+			timer.Reset(time.Until(g.due()))
+			continue
+		case <-timer.C:
+		}
+		if !g.turn(ctx) {
+			return
+		}
+		timer.Reset(time.Until(g.due()))
+	}
+}
+
+// turn waits for one of the engine's slots and evaluates. It returns false
+// when ctx has ended.
+func (g *group) turn(ctx context.Context) bool {
+	committed := time.Time{}
+	g.locked(func() {
+		committed, g.touched = g.touched, time.Time{}
+		g.begun, g.retry = time.Now(), false
+		if !committed.IsZero() && committed.Before(g.begun) {
+			g.begun = committed
+		}
+	})
+	select {
+	case <-ctx.Done():
+		return false
+	case g.e.slots <- struct{}{}:
+		defer func() { <-g.e.slots }()
+	}
+	start := time.Now()
+	if !committed.IsZero() {
+		g.e.told.lag.Observe(start.Sub(committed).Seconds())
+	}
+	ts := now()
+	g.evaluate(ctx, ts)
+	took := time.Since(start)
+	g.duration.Observe(took.Seconds())
+	g.locked(func() { g.begun, g.lastEval, g.took = time.Time{}, ts, took })
+	return ctx.Err() == nil
+}
+
+// due returns when the group must be evaluated next: at its heartbeat, for
+// samples that wait, and when an alert changes by the clock.
+func (g *group) due() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lastEval.IsZero() {
+		return time.Time{}
+	}
+	due := g.lastEval.Add(g.interval)
+	soon := g.lastEval.Add(g.e.opts.MinInterval)
+	if (!g.touched.IsZero() || g.retry) && soon.Before(due) {
+		due = soon
+	}
+	for _, st := range g.rules {
+		for _, a := range st.alerts {
+			at := st.rule.deadline(a)
+			if at.After(g.lastEval) && at.Before(due) {
+				due = at
+			}
+		}
+	}
+	return due
+}
+
+// evaluate runs the rules in their order at ts. What a recording rule writes
+// is there for those after it.
+func (g *group) evaluate(ctx context.Context, ts time.Time) {
+	in := g.e.sight(ts)
+	written := map[string]struct{}{}
+	for _, st := range g.rules {
+		start := time.Now()
+		limited, cancel := context.WithTimeout(ctx, min(g.interval, maxTimeout))
+		if st.rule.Recording {
+			g.record(limited, st, in, ts)
+			written[st.rule.Name] = struct{}{}
+		} else {
+			g.alert(limited, st, in, ts)
+		}
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		g.locked(func() { st.lastEval, st.took = ts, time.Since(start) })
+	}
+	g.e.Touched(written, ts)
+}
+
+// fail notes that a rule could not be evaluated, and logs it when that is new.
+func (g *group) fail(st *ruleState, err error) {
+	before := st.lastErr
+	g.locked(func() { st.lastErr = err })
+	if err != nil && (before == nil || before.Error() != err.Error()) {
+		g.e.log.Warn("rule could not be evaluated", "group", g.def.Name, "rule", st.rule.Name, "file", st.rule.File, "line", st.rule.Line, "error", err)
+	}
+}

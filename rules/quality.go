@@ -1,0 +1,140 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// A Target is one place where samples come from, as discovery names it now.
+type Target struct {
+	Labels     labels.Labels
+	Healthy    bool // the last scrape succeeded
+	Scraped    bool // there has been a scrape
+	Error      string
+	LastScrape time.Time
+	Interval   time.Duration // 0: not known
+	// Exposes reports whether the target's last good scrape had series of this
+	// metric name. Nil means that there has been no good scrape yet, so that
+	// it may expose anything.
+	Exposes func(name string) bool
+}
+
+// A sight is what one evaluation knows of the targets.
+type sight struct {
+	targets []Target
+	known   bool // discovery has named its targets
+}
+
+func (e *Engine) sight(now time.Time) sight {
+	if e.opts.Targets == nil {
+		return sight{known: true}
+	}
+	targets := e.opts.Targets()
+	return sight{targets: targets, known: len(targets) > 0 || now.Sub(e.started) >= startupGrace}
+}
+
+// quality says how far an evaluation of the rule can be believed: no further
+// than its targets answer, and no further than the recording rules that it
+// reads could be believed when they were last evaluated.
+func (e *Engine) quality(r *Rule, in sight) (Quality, string) {
+	quality, why := r.judgeTargets(in.targets)
+	if !in.known && len(r.inputs) > 0 {
+		quality, why = Unknown, "discovery has not named any target yet"
+	}
+	for _, dep := range r.depends {
+		st := e.states[dep]
+		st.g.locked(func() {
+			if st.quality > quality {
+				quality, why = st.quality, fmt.Sprintf("it reads the recorded %s: %s", dep.Name, st.why)
+			}
+		})
+	}
+	return quality, why
+}
+
+// judgeTargets derives from the targets that a rule reads how far an
+// evaluation can be believed, and why not.
+func (r *Rule) judgeTargets(targets []Target) (Quality, string) {
+	relevant, silent := 0, 0
+	var first *Target
+	for i := range targets {
+		t := &targets[i]
+		reads, fails := r.reads(t)
+		if !reads {
+			continue
+		}
+		relevant++
+		if fails {
+			silent++
+			if first == nil {
+				first = t
+			}
+		}
+	}
+	switch {
+	case silent == 0:
+		return Good, ""
+	case silent < relevant:
+		return Partial, fmt.Sprintf("%d of the %d targets that it reads do not answer: %s", silent, relevant, first.complaint())
+	case relevant == 1:
+		return Unknown, "the target that it reads does not answer: " + first.complaint()
+	}
+	return Unknown, fmt.Sprintf("none of the %d targets that it reads answers: %s", relevant, first.complaint())
+}
+
+// reads reports whether one of the rule's selectors could read a series of the
+// target, and whether such a series is missing because the target is silent.
+func (r *Rule) reads(t *Target) (reads, fails bool) {
+	for _, s := range r.inputs {
+		if contradicts(s.matchers, t.Labels) {
+			continue
+		}
+		switch {
+		case !t.Scraped:
+			return true, true
+		case alwaysWritten(s.name):
+			reads = true
+		case t.Exposes == nil || s.name == "" || t.Exposes(s.name):
+			reads = true
+			fails = fails || !t.Healthy
+		}
+	}
+	return reads, fails
+}
+
+// contradicts compares only labels that the target has: the others may come
+// with its samples.
+func contradicts(matchers []*labels.Matcher, target labels.Labels) bool {
+	for _, m := range matchers {
+		if m.Name == labels.MetricName {
+			continue
+		}
+		if v := target.Get(m.Name); v != "" && !m.Matches(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// alwaysWritten tells series that scraping itself writes, also when the target
+// is silent, and those that rules write.
+func alwaysWritten(name string) bool {
+	return name == "up" || strings.HasPrefix(name, "scrape_") || name == alertsMetric || name == alertsForStateMetric
+}
+
+func (t *Target) complaint() string {
+	who := t.Labels.Get("instance")
+	if job := t.Labels.Get("job"); job != "" {
+		who = job + " " + who
+	}
+	switch {
+	case !t.Scraped:
+		return who + " has not been scraped yet"
+	case t.Error != "":
+		return who + ": " + t.Error
+	}
+	return who
+}
