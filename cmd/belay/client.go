@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/belaydev/belay/web"
+)
+
+const (
+	defaultURL = "http://" + web.DefaultListen
+	apiPath    = "/api/belay/v1"
+
+	// A plan asks the platform, which has its own time-out below this one.
+	clientPatience = 60 * time.Second
+	maxAnswer      = 64 << 20
+)
+
+// A client asks a running Belay. Its errors are exitErrors.
+type client struct {
+	base *url.URL
+	env  *environment
+	http *http.Client
+}
+
+// newClient returns a client of the server that BELAY_URL names.
+func newClient(env *environment) (*client, error) {
+	text := env.getenv("BELAY_URL")
+	if text == "" {
+		text = defaultURL
+	}
+	base, err := url.Parse(strings.TrimRight(text, "/"))
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
+		return nil, usage("BELAY_URL is %q; want something like %s", text, defaultURL)
+	}
+	return &client{base: base, env: env, http: &http.Client{
+		Timeout: clientPatience,
+		// Belay redirects nobody; whoever does must not be told the token.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// usage makes the error of a command that was called wrongly.
+func usage(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// get reads from the API and returns the answer as it came, decoded into into.
+func (c *client) get(ctx context.Context, path string, into any) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, path, nil, into)
+}
+
+// post asks for something to be done. into may be nil.
+func (c *client) post(ctx context.Context, path string, body, into any) ([]byte, error) {
+	return c.do(ctx, http.MethodPost, path, body, into)
+}
+
+func (c *client) do(ctx context.Context, method, path string, body, into any) ([]byte, error) {
+	req, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, c.refusal(res, raw)
+	}
+	if into != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
+			return nil, usage("%s does not answer like Belay: %w", c.base.Redacted(), err)
+		}
+	}
+	return raw, nil
+}
+
+func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		text = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+apiPath+path, text)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if method == http.MethodGet {
+		return req, nil
+	}
+	token, err := c.token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	return req, nil
+}
+
+// token returns the admin token: BELAY_TOKEN, or what the server on this host
+// says lies in a file that only the present user can read.
+func (c *client) token(ctx context.Context) (string, error) {
+	if t := c.env.getenv("BELAY_TOKEN"); t != "" {
+		return t, nil
+	}
+	if !onThisHost(c.base.Hostname()) {
+		return "", usage("%s is on another host: set BELAY_TOKEN to its admin token", c.base.Redacted())
+	}
+	var status web.Status
+	if _, err := c.get(ctx, "/status", &status); err != nil {
+		return "", err
+	}
+	if status.TokenFile == "" {
+		return "", usage("%s does not say where its admin token lies: set BELAY_TOKEN", c.base.Redacted())
+	}
+	token, err := web.ReadToken(status.TokenFile)
+	if err != nil {
+		return "", usage("%w; run this as the user who runs Belay, or set BELAY_TOKEN", err)
+	}
+	return token, nil
+}
+
+// onThisHost reports whether a server of that name can only be this host: a
+// local token is for no other.
+func onThisHost(name string) bool {
+	ip := net.ParseIP(name)
+	return name == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+func (c *client) unreachable(err error) error {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
+	return usage("cannot reach Belay at %s: %w; is it running? BELAY_URL says where", c.base.Redacted(), err)
+}
+
+// refusal turns an answer that is not 200 into the error of the command.
+func (c *client) refusal(res *http.Response, raw []byte) error {
+	var said struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(raw, &said) != nil || said.Error == "" {
+		return usage("%s does not answer like Belay: %s", c.base.Redacted(), res.Status)
+	}
+	reason := errors.New(plain(said.Error))
+	switch res.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest:
+		return &exitError{code: exitUsage, err: reason}
+	}
+	return &exitError{code: exitRefused, err: reason}
+}
+
+// servicePath returns the part of an address that names a service.
+func servicePath(service string) string {
+	env, name, ok := strings.Cut(service, "/")
+	if !ok {
+		env, name = "production", service
+	}
+	return url.PathEscape(env) + "/" + url.PathEscape(name)
+}
