@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 		signal.Ignore(syscall.SIGTERM)
 		select {}
 	case "as-shop-web": // LISTEN STATUS
+		stop() // SIGTERM ends it
 		err := http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if args[1] != "200" {
 				w.WriteHeader(http.StatusServiceUnavailable)
