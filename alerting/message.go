@@ -118,7 +118,7 @@ func Outcome(m Message) string {
 // without layout and for the fallback of those that have one.
 func Text(m Message) string {
 	if m.Kind == Reply {
-		return m.Event.Reason
+		return ReplyText(m)
 	}
 	lines := []string{Summary(m)}
 	for _, s := range []string{Suspect(m), Next(m), Outcome(m), acknowledged(m), m.Links.Incident} {
@@ -127,6 +127,15 @@ func Text(m Message) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ReplyText returns the words of a reply: the event's reason, with the name of
+// the person whose words they are.
+func ReplyText(m Message) string {
+	if m.Event.Kind == belay.KindNoted && m.Event.Actor != "" {
+		return m.Event.Actor + ": " + m.Event.Reason
+	}
+	return m.Event.Reason
 }
 
 // Worst returns the alert that speaks for an incident: the most severe of
@@ -213,7 +222,7 @@ func Number(v belay.Value) string {
 		return "infinity"
 	case math.IsInf(f, -1):
 		return "minus infinity"
-	case math.Abs(f) >= 1000 && math.Abs(f) < 1e15:
+	case math.Abs(f) >= 999.5 && math.Abs(f) < 1e15:
 		return strconv.FormatFloat(f, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(f, 'g', 3, 64)
