@@ -129,11 +129,34 @@ func Parse(file string, text []byte) (Config, error) {
 	add(ps)
 	cfg.Review, ps = review.Load(doc)
 	add(ps)
+	for i := range cfg.Review.Publish {
+		cfg.Review.Publish[i].Directory = under(dir, cfg.Review.Publish[i].Directory)
+	}
 	add(doc.Decode(&cfg.Journal, "journal"))
 	cfg.Journal.Path = under(dir, cfg.Journal.Path)
 	add(doc.Decode(&cfg.Web, "web"))
 	add(cfg.Web.Validate(doc, "web"))
 	return cfg, problems.Err()
+}
+
+// Lint returns what is allowed but unwise, a sentence each.
+func (c *Config) Lint() []string {
+	var out []string
+	if c.Alerting.Slack.BotToken != "" {
+		out = append(out, "slack.bot_token stands in the file; bot_token_file keeps it out of version control")
+	}
+	for _, s := range c.Services {
+		switch {
+		case s.Platform == nil:
+			out = append(out, fmt.Sprintf("service %s names no platform: Belay can tell, but not roll back", s.ID))
+		case s.Policy.Mode == belay.ModeAuto && time.Duration(s.Policy.Veto) == 0:
+			out = append(out, fmt.Sprintf("service %s is rolled back without a veto: nobody can say stop", s.ID))
+		}
+	}
+	if len(c.Alerting.Destinations(c.owners())) == 0 {
+		out = append(out, "nobody is told: neither route.receiver nor a service's owners.slack_channel is set")
+	}
+	return out
 }
 
 func under(dir, path string) string {
@@ -195,8 +218,8 @@ func (c *Config) readRules(doc *strict.Doc, dir string) strict.Problems {
 
 func (c *Config) owners() []alerting.ServiceOwner {
 	var out []alerting.ServiceOwner
-	for i, s := range c.Services {
-		out = append(out, alerting.ServiceOwner{ID: s.ID, SlackChannel: s.SlackChannel, Path: []any{"services", i, "owners", "slack_channel"}})
+	for _, s := range c.Services {
+		out = append(out, alerting.ServiceOwner{ID: s.ID, SlackChannel: s.SlackChannel})
 	}
 	return out
 }

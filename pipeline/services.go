@@ -31,17 +31,21 @@ type serviceKeys struct {
 }
 
 // openPlatform opens a platform from its keys, without touching a network.
-type openPlatform func(doc *strict.Doc, dir string, path ...any) (rollback.Platform, strict.Problems)
+type openPlatform func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems)
 
 // platforms are the platforms that are built in.
 func platforms() map[string]openPlatform {
 	return map[string]openPlatform{
-		"command": func(doc *strict.Doc, dir string, path ...any) (rollback.Platform, strict.Problems) {
-			cfg, ps := command.Load(doc, path...)
+		"command": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := command.Decode(doc, path...)
 			if len(ps) > 0 {
 				return nil, ps
 			}
-			return command.New(cfg.Resolve(dir)), nil
+			p, err := command.New(cfg, command.Options{})
+			if err != nil {
+				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
+			}
+			return p, nil
 		},
 	}
 }
@@ -52,7 +56,7 @@ func (c *Config) readServices(doc *strict.Doc, dir string) strict.Problems {
 	problems = append(problems, doc.Decode(&list, "services")...)
 	seen := map[belay.ServiceID]int{}
 	for i, keys := range list {
-		s, ps := readService(doc, dir, keys, i)
+		s, ps := readService(doc, keys, i)
 		policy, more := rollback.LoadPolicy(doc, base, "services", i, "rollback")
 		s.Policy = policy.Resolve(dir)
 		if doc.Has("services", i, "rollback") { // otherwise its problems were told with the top-level policy
@@ -93,7 +97,7 @@ func serviceNames(services []Service) []string {
 	return slices.Compact(names)
 }
 
-func readService(doc *strict.Doc, dir string, keys serviceKeys, i int) (Service, strict.Problems) {
+func readService(doc *strict.Doc, keys serviceKeys, i int) (Service, strict.Problems) {
 	var ps strict.Problems
 	s := Service{
 		ID:            belay.ServiceID{Environment: keys.Environment, Name: keys.Name},
@@ -106,7 +110,7 @@ func readService(doc *strict.Doc, dir string, keys serviceKeys, i int) (Service,
 	}
 	for key, v := range map[string]string{"name": s.ID.Name, "environment": s.ID.Environment} {
 		if !plainName(v) {
-			ps = append(ps, doc.At(fmt.Sprintf("service %s %q", key, v), "letters, digits, '.', '_' and '-', up to 100", "services", i, key))
+			ps = append(ps, doc.At(fmt.Sprintf("%q is no %s of a service", v, key), "letters, digits, '.', '_' and '-', up to 100", "services", i, key))
 		}
 	}
 	if len(s.Match) == 0 {
@@ -120,11 +124,11 @@ func readService(doc *strict.Doc, dir string, keys serviceKeys, i int) (Service,
 	if keys.SLO.Kind != 0 {
 		ps = append(ps, doc.At("slo is not built yet", "a threshold rule on the ratio", "services", i, "slo"))
 	}
-	more := s.openPlatform(doc, dir, keys.Platform, i)
+	more := s.openPlatform(doc, keys.Platform, i)
 	return s, append(ps, more...)
 }
 
-func (s *Service) openPlatform(doc *strict.Doc, dir string, keys map[string]yaml.Node, i int) strict.Problems {
+func (s *Service) openPlatform(doc *strict.Doc, keys map[string]yaml.Node, i int) strict.Problems {
 	builtIn := platforms()
 	var names []string
 	for name := range builtIn {
@@ -141,7 +145,7 @@ func (s *Service) openPlatform(doc *strict.Doc, dir string, keys map[string]yaml
 		}
 		var ps strict.Problems
 		s.PlatformName = name
-		s.Platform, ps = open(doc, dir, "services", i, "platform", name)
+		s.Platform, ps = open(doc, "services", i, "platform", name)
 		return ps
 	}
 	return nil

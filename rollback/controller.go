@@ -203,9 +203,9 @@ func (c *Controller) waitFolded(ctx context.Context, stream string, pos belay.Se
 	}
 }
 
-// killed says whether the kill switch of a policy is set. A file that cannot
+// Killed says whether the kill switch of a policy is set. A file that cannot
 // be looked at counts as set.
-func killed(p Policy) bool {
+func Killed(p Policy) bool {
 	if p.KillSwitchFile == "" {
 		return false
 	}

@@ -59,7 +59,7 @@ func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, person 
 		Service: w.svc.ID, Policy: pol, Person: person, Incident: v.incident,
 		Latest: v.running(), Ledger: v.ledger,
 		Lag: w.c.opts.Lag(), MaxLag: w.c.opts.MaxLag, StaleAfter: w.c.opts.StaleAfter,
-		KillSwitch: killed(pol), LastOwn: v.lastIntent(), Judgings: pol.judgings,
+		KillSwitch: Killed(pol), LastOwn: v.lastIntent(), Judgings: pol.judgings,
 	}
 	if w.svc.Platform == nil {
 		p.StateErr = errNoPlatform

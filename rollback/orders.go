@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/belaydev/belay"
@@ -14,6 +15,10 @@ import (
 // ErrRefused marks an order that a guard, or the present state, forbids. Its
 // text is the reason, for people.
 var ErrRefused = errors.New("refused")
+
+// ErrUnknown marks an order about a service that the configuration does not
+// name.
+var ErrUnknown = errors.New("unknown service")
 
 // A Notice tells Belay of a deployment, from a pipeline.
 type Notice struct {
@@ -39,7 +44,7 @@ func (c *Controller) worker(ctx context.Context, id belay.ServiceID) (*worker, e
 	for i, s := range c.services {
 		known[i] = s.ID.String()
 	}
-	return nil, fmt.Errorf("%w: no service %s; known are %v", ErrRefused, id, known)
+	return nil, fmt.Errorf("%w %s; known are %s", ErrUnknown, id, strings.Join(known, ", "))
 }
 
 func (c *Controller) ready(ctx context.Context) error {

@@ -151,7 +151,7 @@ func (w *worker) overtaken(ctx context.Context, v serviceView, rb belay.Rollback
 	switch {
 	case v.incident == nil && rb.OrderedBy == "":
 		rb.Reason = "the incident ended before Belay acted; nothing was changed"
-	case killed(w.svc.Policy):
+	case Killed(w.svc.Policy):
 		rb.Reason = "the kill switch was set; nothing was changed"
 	default:
 		return false, nil
@@ -202,7 +202,7 @@ func (w *worker) act(ctx context.Context, rb belay.Rollback, now time.Time) erro
 		return w.accepted(ctx, rb, now, fmt.Sprintf("the platform is to run %s", rb.To))
 	case st.Revision.Content != rb.From.Content:
 		return w.end(ctx, rb, belay.RollbackSuperseded, now, fmt.Sprintf("%s runs by now; nothing was changed", st.Revision))
-	case killed(w.svc.Policy):
+	case Killed(w.svc.Policy):
 		return w.end(ctx, rb, belay.RollbackStopped, now, "the kill switch was set; nothing was changed")
 	}
 	op := belay.Operation{ID: rb.ID, Target: w.target, Seen: rb.From.Content, Token: st.Token, To: rb.To}

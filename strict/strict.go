@@ -170,7 +170,84 @@ func (d *Doc) Decode(out any, path ...any) Problems {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(out); err != nil && !errors.Is(err, io.EOF) {
+		if found := d.blame(node, reflect.TypeOf(out)); !positioned(err) && len(found) > 0 {
+			return found
+		}
 		return d.fromYAML(err, reflect.TypeOf(out))
+	}
+	return nil
+}
+
+// positioned says whether a YAML error names its line. Those of types that
+// read themselves do not.
+func positioned(err error) bool {
+	var te *yaml.TypeError
+	return errors.As(err, &te) || strings.Contains(err.Error(), "line ")
+}
+
+type reads interface{ UnmarshalYAML(func(any) error) error }
+
+var (
+	readsNode = reflect.TypeFor[yaml.Unmarshaler]()
+	readsFunc = reflect.TypeFor[reads]()
+)
+
+// blame finds the values that types which read themselves do not take, with
+// their lines.
+func (d *Doc) blame(n *yaml.Node, t reflect.Type) Problems {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if p := reflect.PointerTo(t); p.Implements(readsNode) || p.Implements(readsFunc) {
+		if err := n.Decode(reflect.New(t).Interface()); err != nil && !positioned(err) {
+			return Problems{selfRead(d.File, n, err)}
+		}
+		return nil
+	}
+	var ps Problems
+	switch {
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, c := range n.Content {
+			ps = append(ps, d.blame(c, t.Elem())...)
+		}
+	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Map || t.Kind() == reflect.Struct):
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if ft := fieldType(t, n.Content[i].Value); ft != nil {
+				ps = append(ps, d.blame(n.Content[i+1], ft)...)
+			}
+		}
+	}
+	return ps
+}
+
+func selfRead(file string, n *yaml.Node, err error) Problem {
+	p := Problem{File: file, Line: n.Line, What: err.Error()}
+	if strings.Contains(p.What, "duration") {
+		p.What, p.Allowed = fmt.Sprintf("%q is not a duration", n.Value), "a duration such as 30s, 5m or 1h30m"
+	}
+	return p
+}
+
+// fieldType returns the type of what a key of a struct or map holds, nil if it
+// has no such key.
+func fieldType(t reflect.Type, key string) reflect.Type {
+	if t.Kind() == reflect.Map {
+		return t.Elem()
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if strings.Contains(opts, "inline") && f.Type.Kind() == reflect.Struct {
+			if ft := fieldType(f.Type, key); ft != nil {
+				return ft
+			}
+		}
+		if name == key || name == "" && strings.ToLower(f.Name) == key {
+			return f.Type
+		}
 	}
 	return nil
 }

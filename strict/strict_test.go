@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
 
 	"github.com/belaydev/belay/strict"
 )
@@ -14,20 +15,22 @@ type inner struct {
 }
 
 type outer struct {
-	Name  string  `yaml:"name"`
-	Inner inner   `yaml:"inner"`
-	List  []inner `yaml:"list"`
+	Wait  model.Duration `yaml:"wait"`
+	Name  string         `yaml:"name"`
+	Inner inner          `yaml:"inner"`
+	List  []inner        `yaml:"list"`
 }
 
 func TestProblemsNameFileLineAndWhatIsAllowed(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"an unknown key":         {"name: a\ninner:\n  mod: x\n", `f.yml:3: unknown key "mod"; allowed: mode, n`},
-		"a wrong type":           {"inner:\n  n: seven\n", `f.yml:2: "seven" is not a number`},
-		"two at once":            {"nam: a\nlist:\n  - {n: x}\n", "f.yml:1: unknown key \"nam\"; allowed: inner, list, name\nf.yml:3: \"x\" is not a number"},
-		"no YAML":                {"a: [\n", "f.yml:1: did not find expected node content"},
-		"a list at the top":      {"- a\n", "f.yml:1: the file is not a mapping of keys to values; allowed: key: value"},
-		"a second document":      {"name: a\n---\nname: b\n", "f.yml:2: a second YAML document in the same file; allowed: one document"},
-		"a mapping for a string": {"name: {a: b}\n", "f.yml:1: a map stands where a string belongs"},
+		"an unknown key":                      {"name: a\ninner:\n  mod: x\n", `f.yml:3: unknown key "mod"; allowed: mode, n`},
+		"a wrong type":                        {"inner:\n  n: seven\n", `f.yml:2: "seven" is not a number`},
+		"two at once":                         {"nam: a\nlist:\n  - {n: x}\n", "f.yml:1: unknown key \"nam\"; allowed: inner, list, name, wait\nf.yml:3: \"x\" is not a number"},
+		"no YAML":                             {"a: [\n", "f.yml:1: did not find expected node content"},
+		"a list at the top":                   {"- a\n", "f.yml:1: the file is not a mapping of keys to values; allowed: key: value"},
+		"a second document":                   {"name: a\n---\nname: b\n", "f.yml:2: a second YAML document in the same file; allowed: one document"},
+		"a value of a type that reads itself": {"wait: soon\nname: a\n", "f.yml:1: \"soon\" is not a duration; allowed: a duration such as 30s, 5m or 1h30m"},
+		"a mapping for a string":              {"name: {a: b}\n", "f.yml:1: a map stands where a string belongs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			doc, ps := strict.Parse("f.yml", []byte(tc.text))

@@ -1,0 +1,142 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/alerting/slack"
+	"github.com/belaydev/belay/alerting/webhook"
+	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/rollback"
+	"github.com/belaydev/belay/rules"
+	"github.com/belaydev/belay/web"
+)
+
+// destinations opens the channels that the configuration describes.
+func (p *Pipeline) destinations() ([]alerting.Destination, error) {
+	var out []alerting.Destination
+	for _, d := range p.cfg.Alerting.Destinations(p.cfg.owners()) {
+		n, err := p.notifier(d)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
+		}
+		out = append(out, alerting.Destination{Name: d.Name, Notifier: n, Wants: d.Wants})
+	}
+	return out, nil
+}
+
+func (p *Pipeline) notifier(d alerting.DestinationConfig) (alerting.Notifier, error) {
+	if d.Webhook != nil {
+		return webhook.New(*d.Webhook, webhook.Options{Receiver: d.Receiver, ExternalURL: p.cfg.Global.ExternalURL})
+	}
+	return slack.New(p.cfg.Alerting.Slack, *d.Slack, slack.Options{Log: p.log})
+}
+
+func (p *Pipeline) serviceInfo() []web.ServiceInfo {
+	out := make([]web.ServiceInfo, len(p.cfg.Services))
+	for i, s := range p.cfg.Services {
+		out[i] = web.ServiceInfo{ID: s.ID, Platform: s.PlatformName, Mode: s.Policy.Mode, Match: s.Match}
+	}
+	return out
+}
+
+func targetInfo(c *collector.Collector) func() []web.TargetInfo {
+	return func() []web.TargetInfo {
+		targets := c.Targets()
+		out := make([]web.TargetInfo, len(targets))
+		for i, t := range targets {
+			out[i] = web.TargetInfo{Job: t.Job, URL: t.URL, Labels: t.Labels, Healthy: t.Healthy, Error: t.LastError, LastScrape: t.LastScrape}
+		}
+		return out
+	}
+}
+
+func ruleInfo(e *rules.Engine) func() []web.RuleGroupInfo {
+	return func() []web.RuleGroupInfo {
+		groups := e.Groups()
+		out := make([]web.RuleGroupInfo, len(groups))
+		for i, g := range groups {
+			out[i] = web.RuleGroupInfo{Name: g.Name, File: g.File, Interval: g.Interval}
+			for _, r := range g.Rules {
+				out[i].Rules = append(out[i].Rules, oneRule(r))
+			}
+		}
+		return out
+	}
+}
+
+func oneRule(r rules.RuleStatus) web.RuleInfo {
+	info := web.RuleInfo{
+		Name: r.Name, Kind: "alert", Expr: r.Query, For: r.For, Labels: r.Labels,
+		Error: r.LastError, EvaluatedAt: r.LastEvaluation, Observe: r.Observe,
+	}
+	switch {
+	case r.Recording:
+		info.Kind = "record"
+	case r.State == "firing" || r.State == "pending":
+		info.Verdict = belay.Fail
+	case r.Health == "unknown" && !r.LastEvaluation.IsZero():
+		info.Verdict = belay.Unknown
+		if info.Error == "" {
+			info.Error = r.Why
+		}
+	case r.State != "":
+		info.Verdict = belay.Pass
+	}
+	return info
+}
+
+// actions hand what people ask for to the part that decides, and put its
+// refusals into the words of the API.
+func actions(b *built) web.Actions {
+	refusals := func(err error) error {
+		switch {
+		case errors.Is(err, rollback.ErrRefused), errors.Is(err, alerting.ErrResolved), errors.Is(err, alerting.ErrRollbackPending), errors.Is(err, belay.ErrConflict):
+			return &refusal{web.ErrRefused, err}
+		case errors.Is(err, alerting.ErrUnknownIncident), errors.Is(err, rollback.ErrUnknown):
+			return &refusal{web.ErrNotFound, err}
+		}
+		return err
+	}
+	return web.Actions{
+		Deploy: func(ctx context.Context, n web.DeployNotice) error {
+			return refusals(b.rollback.Announce(ctx, rollback.Notice{
+				Phase: n.Event, Service: n.Service, Revision: string(n.Revision), Version: n.Version,
+				Commit: n.Commit, Actor: n.Actor, URL: n.URL, Irreversible: n.Irreversible,
+			}))
+		},
+		RollbackPlan: func(ctx context.Context, s belay.ServiceID) (belay.Rollback, error) {
+			rb, err := b.rollback.Plan(ctx, s)
+			return rb, refusals(err)
+		},
+		RollbackStart: func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error) {
+			rb, err := b.rollback.Start(ctx, s, actor)
+			return rb, refusals(err)
+		},
+		RollbackStop: func(ctx context.Context, id, actor, reason string) error {
+			if id == web.StopAll {
+				return refusals(b.rollback.StopAll(ctx, actor, reason))
+			}
+			return refusals(b.rollback.Stop(ctx, id, actor, reason))
+		},
+		RollbackRelease: func(ctx context.Context, s belay.ServiceID, c belay.Content, actor string) error {
+			return refusals(b.rollback.Release(ctx, s, c, actor))
+		},
+		Ack: func(ctx context.Context, id, actor, _ string) error { return refusals(b.incidents.Ack(ctx, id, actor)) },
+		Note: func(ctx context.Context, id, actor, text string) error {
+			return refusals(b.incidents.Note(ctx, id, actor, text))
+		},
+		Resolve: func(ctx context.Context, id, actor, text string) error {
+			return refusals(b.incidents.Resolve(ctx, id, actor, text))
+		},
+	}
+}
+
+// A refusal is what a part said, marked for the API.
+type refusal struct{ mark, said error }
+
+func (r *refusal) Error() string   { return r.said.Error() }
+func (r *refusal) Unwrap() []error { return []error{r.mark, r.said} }
