@@ -136,7 +136,7 @@ func footer(m alerting.Message) []string {
 func ruleNames(i belay.Incident) string {
 	var names []string
 	for _, a := range i.Alerts {
-		if a.Rule != "" && !slices.Contains(names, a.Rule) {
+		if a.Rule != "" && len(names) < shareContext && !slices.Contains(names, a.Rule) {
 			names = append(names, a.Rule)
 		}
 	}
