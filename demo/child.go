@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,23 +34,30 @@ func (c *child) Start() error {
 	cmd := exec.Command(c.binary, "run", "--config", c.config)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = childEnv(os.Environ())
-	// A group of its own, so that Ctrl-C reaches the demo alone, which then
-	// ends everything in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start belay: %w", err)
-	}
-	ended := make(chan struct{})
-	c.mu.Lock()
-	c.process, c.ended, c.how = cmd.Process, ended, nil
-	c.mu.Unlock()
+	cmd.SysProcAttr = ownGroup()
+	started, ended := make(chan error), make(chan struct{})
 	go func() {
-		err := cmd.Wait()
+		runtime.LockOSThread() // see ownGroup; the thread stays until the process has ended
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			c.mu.Lock()
+			c.process, c.ended, c.how = cmd.Process, ended, nil
+			c.mu.Unlock()
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		err = cmd.Wait()
 		c.mu.Lock()
 		c.how = err
 		c.mu.Unlock()
 		close(ended)
 	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start belay: %w", err)
+	}
 	return nil
 }
 

@@ -26,7 +26,7 @@ const (
 type tempo struct {
 	Scrape       time.Duration // between two scrapes
 	Gap          time.Duration // at least this between two evaluations
-	Window       time.Duration // over which the rules look
+	Window       time.Duration // over which the rule looks that a crash loop trips: longer than one turn of the loop
 	For          time.Duration // how long a finding must last to fire
 	Soak         time.Duration // until a version is known good
 	Veto         time.Duration // in which a person could stop the rollback
@@ -37,8 +37,8 @@ type tempo struct {
 // The tempo that people watch, and the one that Crash repeats.
 var (
 	stage = tempo{
-		Scrape: time.Second, Gap: 500 * time.Millisecond, Window: 10 * time.Second, For: 2 * time.Second,
-		Soak: 12 * time.Second, Veto: 5 * time.Second, RecoveryHold: 8 * time.Second, Poll: time.Second,
+		Scrape: time.Second, Gap: 500 * time.Millisecond, Window: 5 * time.Second, For: 2 * time.Second,
+		Soak: 12 * time.Second, Veto: 5 * time.Second, RecoveryHold: 8 * time.Second, Poll: 500 * time.Millisecond,
 	}
 	drill = tempo{
 		Scrape: 500 * time.Millisecond, Gap: 200 * time.Millisecond, Window: 4 * time.Second, For: 500 * time.Millisecond,
@@ -47,13 +47,13 @@ var (
 )
 
 // addresses are where the processes of one scene listen.
-type addresses struct{ Shop, Belay, Slack string }
+type addresses struct{ Shop, Gateway, Belay, Slack string }
 
 // writeConfig writes what `belay run` reads: the configuration, its rules, the
 // token for Slack.
 func writeConfig(d *directory, binary string, t tempo, at addresses) error {
 	values := map[string]any{
-		"T": t, "At": at, "Service": serviceName, "Channel": channelName,
+		"T": t, "Short": 3 * t.Scrape, "At": at, "Service": serviceName, "Channel": channelName,
 		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "Rules": rulesFile,
 		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
@@ -103,6 +103,10 @@ scrape_configs:
     static_configs:
       - targets: ["<<.At.Shop>>"]
         labels: {service: <<.Service>>}
+  - job_name: gateway # stands before the shop, and sees what the shop cannot count: answers that it never gave
+    static_configs:
+      - targets: ["<<.At.Gateway>>"]
+        labels: {service: <<.Service>>}
 
 rule_files: [<<.Rules>>]
 
@@ -148,16 +152,18 @@ groups:
     rules:
       - alert: CheckoutErrors
         expr: |
-          sum by (service) (rate(http_requests_total{service="<<.Service>>", code=~"5.."}[<<d .T.Window>>]))
-            / sum by (service) (rate(http_requests_total{service="<<.Service>>"}[<<d .T.Window>>])) > 0.02
+          sum by (service) (rate(gateway_requests_total{service="<<.Service>>", code="500"}[<<d .Short>>]))
+            / sum by (service) (rate(gateway_requests_total{service="<<.Service>>"}[<<d .Short>>])) > 0.005
         for: <<d .T.For>>
         labels: {severity: critical}
         annotations:
-          summary: '{{ $value | humanizePercentage }} of checkouts fail; 2% is the limit'
-      - alert: CheckoutDown
-        expr: avg by (service) (avg_over_time(up{service="<<.Service>>"}[<<d .T.Window>>])) < 0.6
+          summary: '{{ $value | humanizePercentage }} of requests fail; the limit is 0.5%'
+      - alert: CheckoutUnavailable
+        expr: |
+          sum by (service) (rate(gateway_requests_total{service="<<.Service>>", code=~"50[234]"}[<<d .T.Window>>]))
+            / sum by (service) (rate(gateway_requests_total{service="<<.Service>>"}[<<d .T.Window>>])) > 0.001
         for: <<d .T.For>>
         labels: {severity: critical}
         annotations:
-          summary: 'checkout answered only {{ $value | humanizePercentage }} of the last scrapes'
+          summary: '{{ $value | humanizePercentage }} of requests find no shop that answers; the limit is 0.1%'
 `)

@@ -30,6 +30,18 @@ const (
 	lockedByText = "this directory belongs to `belay demo`, which replaces its files when it starts again\n"
 )
 
+// ErrUsage marks what the caller asked for and cannot have: a directory with
+// other people's files, an address that is taken.
+var ErrUsage = errors.New("wrong usage")
+
+// usage returns an error that Is ErrUsage and says only what is wrong.
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+type usageError struct{ error }
+
+// Is implements the interface of errors.Is.
+func (usageError) Is(target error) bool { return target == ErrUsage }
+
 // A directory is where one demo lives. It stays locked until released.
 type directory struct {
 	Path string
@@ -50,7 +62,7 @@ func prepareDirectory(path string) (*directory, error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("%s is in use by another demo; choose another --dir", path)
+		return nil, usage("%s is in use by another demo; choose another --dir", path)
 	}
 	d := &directory{Path: path, lock: lock}
 	if err := d.empty(); err != nil {
@@ -78,7 +90,7 @@ func makeDirectory(path string) (string, error) {
 		return path, nil
 	}
 	if _, err := os.Stat(filepath.Join(path, marker)); err != nil {
-		return "", fmt.Errorf("%s is not empty and is not from an earlier demo; choose a new or an empty --dir", path)
+		return "", usage("%s is not empty and is not from an earlier demo; choose a new or an empty --dir", path)
 	}
 	return path, nil
 }

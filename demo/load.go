@@ -12,7 +12,7 @@ import (
 // load sends real requests to the shop at a steady rate, whatever the answers,
 // and remembers how each version answered.
 type load struct {
-	url    string // of the shop, without a path
+	url    string // of the gateway, without a path
 	rate   int    // requests a second
 	client *http.Client
 
@@ -32,7 +32,7 @@ type Stint struct {
 	LastBad     time.Time `json:"last_bad_answer,omitzero"`
 	Good        int       `json:"good"`
 	Errors      int       `json:"errors"`      // answered with 5xx
-	Unreachable int       `json:"unreachable"` // refused, reset, timed out
+	Unreachable int       `json:"unreachable"` // nobody answered: refused, reset, timed out
 }
 
 // Bad counts everything but good answers.
@@ -49,8 +49,8 @@ func newLoad(url string, rate int) *load {
 	return &load{
 		url: url, rate: rate,
 		client: &http.Client{
-			Timeout:   2 * time.Second,
-			Transport: &http.Transport{MaxIdleConnsPerHost: 16, Proxy: nil},
+			Timeout:   4 * time.Second,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 64, Proxy: nil},
 		},
 		notify: func(int, string, time.Time) {},
 	}
@@ -63,7 +63,7 @@ func (l *load) Run(ctx context.Context) {
 	defer l.client.CloseIdleConnections()
 	tick := time.NewTicker(time.Second / time.Duration(l.rate))
 	defer tick.Stop()
-	seats := make(chan struct{}, 64)
+	seats := make(chan struct{}, 256)
 	for cart := 1; ; cart++ {
 		select {
 		case <-ctx.Done():
@@ -95,6 +95,10 @@ func (l *load) send(ctx context.Context, cart int) {
 	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<16))
 	_ = res.Body.Close()
 	if err != nil {
+		l.record("", 0, time.Now())
+		return
+	}
+	if res.StatusCode == http.StatusBadGateway { // the gateway's word: nobody answered
 		l.record("", 0, time.Now())
 		return
 	}

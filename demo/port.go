@@ -46,18 +46,18 @@ func pagesAddress(asked string) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(asked)
 	if err != nil {
-		return "", fmt.Errorf("--listen %q: want an address such as %s", asked, defaultListen)
+		return "", usage("--listen %q: want an address such as %s", asked, defaultListen)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", fmt.Errorf("--listen %q: the demo stays on this machine; want a loopback address such as %s", asked, defaultListen)
+		return "", usage("--listen %q: the demo stays on this machine; want a loopback address such as %s", asked, defaultListen)
 	}
 	if port == "0" {
 		return freeAddress()
 	}
 	if err := isFree(asked); errors.Is(err, syscall.EADDRINUSE) {
-		return "", fmt.Errorf("--listen %s is in use; choose another, or leave it out", asked)
+		return "", usage("--listen %s is in use; choose another, or leave it out", asked)
 	} else if err != nil {
-		return "", fmt.Errorf("--listen %s: %w", asked, err)
+		return "", usage("--listen %s: %w", asked, err)
 	}
 	return asked, nil
 }

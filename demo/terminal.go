@@ -82,3 +82,5 @@ func wrap(text string, width int) []string {
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
+
+func isTerminal(f *os.File) bool { return cwriter.IsTerminal(int(f.Fd())) }

@@ -1,0 +1,196 @@
+package demo
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rollback/command/releases"
+)
+
+// A moment is a stretch of an incident's life in which Belay is killed.
+type moment struct {
+	name    string
+	reached func(w *watcher) bool
+	spread  func(t tempo) time.Duration // killed at random within this after reached
+	sharp   bool                        // the platform's log is read every millisecond, to be there at once
+}
+
+// moments are all stretches of a life, in their order.
+var moments = []moment{
+	{"starting", func(*watcher) bool { return true }, fixedSpread(800 * time.Millisecond), false},
+	{"soaking", func(w *watcher) bool { return w.next > 0 }, func(t tempo) time.Duration { return t.Soak }, false},
+	{"pending", func(w *watcher) bool { return !w.Fault.IsZero() }, func(t tempo) time.Duration { return t.For + 3*t.Scrape }, false},
+	{"alerting", func(w *watcher) bool { return !w.AlertAt.IsZero() }, fixedSpread(150 * time.Millisecond), false},
+	{"incident open", func(w *watcher) bool { return w.Incident.ID != "" }, fixedSpread(400 * time.Millisecond), false},
+	{"countdown", func(w *watcher) bool { return !w.Rollback.VetoUntil.IsZero() }, func(t tempo) time.Duration { return t.Veto }, false},
+	{"intent", func(w *watcher) bool { return w.vetoOver(0) }, fixedSpread(900 * time.Millisecond), false},
+	{"acting", func(w *watcher) bool { return w.vetoOver(50*time.Millisecond) && w.changed() }, fixedSpread(30 * time.Millisecond), true},
+	{"converging", func(w *watcher) bool { return !w.Change.At.IsZero() }, fixedSpread(time.Second), false},
+	{"proving", func(w *watcher) bool { return !w.Rollback.ConvergedAt.IsZero() }, func(t tempo) time.Duration { return 3*t.Scrape + t.RecoveryHold }, false},
+	{"closing", func(w *watcher) bool {
+		return w.Rollback.State == belay.RollbackRecovered || w.Incident.State == belay.Resolved
+	}, fixedSpread(300 * time.Millisecond), false},
+}
+
+func fixedSpread(d time.Duration) func(tempo) time.Duration {
+	return func(tempo) time.Duration { return d }
+}
+
+// vetoOver says whether the countdown is over, or will be within early.
+func (w *watcher) vetoOver(early time.Duration) bool {
+	return !w.Rollback.VetoUntil.IsZero() && time.Now().After(w.Rollback.VetoUntil.Add(-early))
+}
+
+// changed asks the platform's log itself whether an operation changed the
+// content.
+func (w *watcher) changed() bool {
+	changes, err := releases.ReadLog(w.scene.service.LogFile())
+	return err == nil && count(changes, byOperation) > 0
+}
+
+// A kill is planned before its round begins, so that a seed gives the same plan.
+type kill struct {
+	moment moment
+	delay  time.Duration // after the moment was reached
+	again  time.Duration // once more so long after the restart; 0 is not
+}
+
+func (k kill) String() string {
+	s := fmt.Sprintf("%s +%s", k.moment.name, k.delay.Round(time.Millisecond))
+	if k.again > 0 {
+		s += ", again +" + k.again.Round(time.Millisecond).String()
+	}
+	return s
+}
+
+// plan spreads the kills of n rounds over all moments, each about as often as
+// any other, in random order.
+func plan(n int, t tempo, random *rand.Rand) []kill {
+	order := make([]int, 0, n+len(moments))
+	for len(order) < n {
+		order = append(order, random.Perm(len(moments))...)
+	}
+	kills := make([]kill, n)
+	for i := range kills {
+		m := moments[order[i]]
+		kills[i] = kill{moment: m, delay: time.Duration(random.Int64N(int64(m.spread(t))))}
+		if random.IntN(3) == 0 {
+			kills[i].again = time.Duration(random.Int64N(int64(2500*time.Millisecond))) + time.Millisecond
+		}
+	}
+	return kills
+}
+
+// A killer carries out one kill while a watcher looks.
+type killer struct {
+	kill
+	reached bool
+	due     time.Time // of the next kill, once reached
+	done    int       // kills so far
+}
+
+// wanted is how many kills there shall be.
+func (k *killer) wanted() int {
+	if k.again > 0 {
+		return 2
+	}
+	return 1
+}
+
+// look is called after each look of the watcher; it kills and restarts when the
+// moment has come. Whatever the moment, the end is late enough.
+func (k *killer) look(w *watcher) error {
+	if k.done == k.wanted() {
+		return nil
+	}
+	if !k.reached {
+		if k.moment.sharp {
+			waitSharply(w)
+		}
+		if !k.moment.reached(w) && !w.done() {
+			return nil
+		}
+		k.reached, k.due = true, time.Now().Add(k.delay)
+	}
+	if left := time.Until(k.due); left > look {
+		return nil
+	} else if left > 0 {
+		time.Sleep(left)
+	}
+	w.scene.KillBelay()
+	k.done++
+	k.due = time.Now().Add(k.again)
+	return w.scene.StartBelay()
+}
+
+// waitSharply waits for the change itself once the countdown is over, for two
+// seconds at most.
+func waitSharply(w *watcher) {
+	if !w.vetoOver(2*look) || !w.Change.At.IsZero() {
+		return
+	}
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && !w.changed(); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func byOperation(c releases.Change) bool {
+	return !c.Repeat && c.By != releases.ByDeploy && c.By != releases.ByOutside
+}
+
+func count(changes []releases.Change, ok func(releases.Change) bool) (n int) {
+	for _, c := range changes {
+		if ok(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// violations says what is wrong with a scene in which everything has ended, by
+// the platform's log, by Slack and by the files alone.
+func (s *scene) violations(w *witness) []string {
+	var bad []string
+	say := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
+	changes, err := releases.ReadLog(s.service.LogFile())
+	if err != nil {
+		say("the platform's log cannot be read: %v", err)
+	}
+	if n := count(changes, byOperation); n != 1 {
+		say("%d content changes by operations, want 1", n)
+	}
+	if n := count(changes, func(c releases.Change) bool { return c.By == releases.ByDeploy }); n != 2 {
+		say("%d deployments, want 2", n)
+	}
+	if n := count(changes, func(c releases.Change) bool { return c.By == releases.ByOutside }); n != 0 {
+		say("%d content changes that nobody announced", n)
+	}
+	if n := len(changes); n > 0 && nameOf(changes[n-1].To) != goodVersion {
+		say("%s runs at the end", nameOf(changes[n-1].To))
+	}
+	posts := map[string]int{}
+	for _, m := range s.slack.Parents() {
+		posts[m.Key()]++
+	}
+	for key, n := range posts {
+		if n > 1 {
+			say("%d messages for %s", n, key)
+		}
+	}
+	if len(posts) != len(w.Incidents) || len(w.Incidents) != 1 {
+		say("%d incidents, %d told in Slack, want 1 each", len(w.Incidents), len(posts))
+	}
+	return bad
+}
+
+// repeats describes how often operations came again.
+func (s *scene) repeats() string {
+	changes, err := releases.ReadLog(s.service.LogFile())
+	n := count(changes, func(c releases.Change) bool { return c.Repeat })
+	if err != nil || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", already applied ×%d", n)
+}

@@ -1,0 +1,274 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/belaydev/belay/alerting/slack/slacktest"
+	"github.com/belaydev/belay/rollback/command/releases"
+)
+
+// sceneOptions say what a scene is made of. All are required except Dir and
+// Listen.
+type sceneOptions struct {
+	Dir    string // "" makes a new one
+	Listen string // of Belay's pages; "" chooses
+	Binary string // this program
+	Fault  Fault
+	Tempo  tempo
+	Rate   int // requests a second
+}
+
+// A scene is everything that one incident needs: a directory, the shop under
+// its supervisor, load on it, a Slack, and Belay as a child process. Belay can
+// be killed and started again; the rest stays until Close.
+type scene struct {
+	sceneOptions
+	dir     *directory
+	at      addresses
+	diary   *slog.Logger
+	slack   *slacktest.Server
+	load    *load
+	service *releases.Service
+	belay   *child
+	api     *client
+
+	released           time.Time // when the last release by a person began
+	slackAt, gatewayAt net.Listener
+	logs               []*os.File
+	stop               context.CancelFunc
+	stopLoad           func()
+	running            sync.WaitGroup
+	failed             chan error // of what must run as long as the scene
+}
+
+// newScene prepares everything and starts nothing. The directory stays locked
+// until Close.
+func newScene(opts sceneOptions) (s *scene, err error) {
+	s = &scene{sceneOptions: opts, failed: make(chan error, 4)}
+	if s.dir, err = prepareDirectory(opts.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	var diary *os.File
+	if s.diary, diary, err = openDiary(s.dir.file(demoLog)); err != nil {
+		return nil, err
+	}
+	s.logs = append(s.logs, diary)
+	if err := s.chooseAddresses(); err != nil {
+		return nil, err
+	}
+	if err := writeConfig(s.dir, opts.Binary, opts.Tempo, s.at); err != nil {
+		return nil, err
+	}
+	if err := s.addReleases(); err != nil {
+		return nil, err
+	}
+	s.slack = slacktest.New(slacktest.Options{
+		Token: slackToken, Channels: []string{channelName},
+		OnChange: func() {
+			if err := s.slack.WriteJSON(s.dir.file(slackFile)); err != nil {
+				s.diary.Error("slack.json not written", "error", err)
+			}
+		},
+	})
+	s.load = newLoad("http://"+s.at.Gateway, opts.Rate)
+	s.load.notify = func(stint int, what string, at time.Time) {
+		s.diary.Info(what, "seen_at", at, "version", s.load.stint(stint).Version, "stint", stint)
+	}
+	s.belay = &child{binary: opts.Binary, config: s.dir.file(configFile), log: s.dir.file(belayLog)}
+	s.api = newClient(s.at.Belay)
+	return s, nil
+}
+
+// chooseAddresses takes the places of Slack and gateway at once; shop and
+// Belay, which come and go, get places on which nobody listens.
+func (s *scene) chooseAddresses() (err error) {
+	if s.at.Belay, err = pagesAddress(s.Listen); err != nil {
+		return err
+	}
+	if s.at.Shop, err = freeAddress(); err != nil {
+		return err
+	}
+	if s.slackAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	if s.gatewayAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	s.at.Slack, s.at.Gateway = s.slackAt.Addr().String(), s.gatewayAt.Addr().String()
+	return nil
+}
+
+// addReleases puts both versions of the shop where its platform keeps releases,
+// and makes the good one current.
+func (s *scene) addReleases() error {
+	var err error
+	if s.service, err = releases.Open(s.dir.file(releasesDir), serviceName); err != nil {
+		return err
+	}
+	if err := os.Symlink(filepath.Join(releasesDir, serviceName, platformLog), s.dir.file(platformLog)); err != nil {
+		return err
+	}
+	for _, v := range []struct {
+		version string
+		fault   Fault
+	}{{goodVersion, FaultNone}, {nextVersion, s.Fault}} {
+		if err := s.addRelease(v.version, v.fault); err != nil {
+			return err
+		}
+	}
+	return s.Release(goodVersion)
+}
+
+func (s *scene) addRelease(version string, fault Fault) error {
+	source, err := os.MkdirTemp(s.dir.Path, ".build-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(source) }()
+	manifest, err := json.MarshalIndent(releases.Manifest{
+		Version: version,
+		Argv:    []string{s.Binary, "demo", "shop", "--listen", s.at.Shop, "--version", version, "--fault", string(fault)},
+		Health:  "http://" + s.at.Shop + "/healthz",
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(source, releases.ManifestFile), append(manifest, '\n')); err != nil {
+		return err
+	}
+	_, err = s.service.Add(version, source)
+	return err
+}
+
+// Release makes a version current, as a person would.
+func (s *scene) Release(version string) error {
+	at := time.Now()
+	if _, err := s.service.Deploy(version); err != nil {
+		return err
+	}
+	s.released = at
+	s.diary.Info("deployed", "version", version, "by", "a person", "seen_at", at)
+	return nil
+}
+
+// Start starts the shop, the load, Slack and Belay. They run until Close.
+func (s *scene) Start(ctx context.Context) error {
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	log, err := os.OpenFile(s.dir.file(shopLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	s.logs = append(s.logs, log)
+	s.keep("slack", func() error { return s.slack.Serve(ctx, s.slackAt) })
+	s.keep("gateway", func() error { return serve(ctx, s.gatewayAt, newGateway(s.at.Shop)) })
+	s.keep("supervisor", func() error { return s.supervise(ctx, log) })
+	s.startLoad(ctx)
+	if err := s.slack.WriteJSON(s.dir.file(slackFile)); err != nil {
+		return err
+	}
+	return s.StartBelay()
+}
+
+// startLoad starts the load, and makes stopLoad end it and wait for its last
+// answer: what happens while the shop is closed is no finding.
+func (s *scene) startLoad(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { s.load.Run(ctx) })
+	s.stopLoad = func() { cancel(); done.Wait() }
+}
+
+// supervise keeps the current release of the shop running until ctx ends.
+func (s *scene) supervise(ctx context.Context, log *os.File) error {
+	return releases.Supervisor{
+		Dir: s.dir.file(releasesDir), Service: serviceName, Stdout: log, Stderr: log, Logger: s.diary.With("by", "supervisor"),
+	}.Run(ctx)
+}
+
+// serve answers on a listener until ctx ends.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// keep runs what must run as long as the scene.
+func (s *scene) keep(name string, run func() error) {
+	s.running.Go(func() {
+		if err := run(); err != nil {
+			s.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+}
+
+// StartBelay starts Belay, which must not run.
+func (s *scene) StartBelay() error {
+	err := s.belay.Start()
+	s.diary.Info("belay started", "pid", s.belay.PID(), "error", errText(err))
+	return err
+}
+
+// KillBelay ends Belay with SIGKILL.
+func (s *scene) KillBelay() {
+	at, pid := time.Now(), s.belay.PID()
+	s.belay.Kill()
+	s.diary.Info("belay killed", "pid", pid, "seen_at", at)
+}
+
+// Close ends every process of the scene and writes the last files. It returns an error when Belay did not stop cleanly.
+func (s *scene) Close(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if s.stopLoad != nil {
+		s.stopLoad()
+	}
+	err := s.belay.Stop(ctx)
+	s.diary.Info("belay stopped", "error", errText(err))
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	for i, stint := range s.load.Stints() {
+		s.diary.Info("stint", "number", i, "seen", stint)
+	}
+	err = errors.Join(err, s.slack.WriteJSON(s.dir.file(slackFile)))
+	s.release()
+	return err
+}
+
+// release gives back what newScene took.
+func (s *scene) release() {
+	for _, l := range []net.Listener{s.slackAt, s.gatewayAt} {
+		if l != nil {
+			_ = l.Close() // by its server, usually
+		}
+	}
+	for _, f := range s.logs {
+		_ = f.Close()
+	}
+	s.dir.release()
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
