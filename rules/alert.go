@@ -81,7 +81,7 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 	r := st.rule
 	o.quality, o.why = g.e.quality(r, in)
 	at := ts.Add(-g.def.QueryOffset)
-	vector, err := g.e.vector(ctx, r.query, at, 0)
+	vector, values, err := g.query(ctx, r, at)
 	if err != nil {
 		return o.unknown("the query failed: "+err.Error(), err)
 	}
@@ -98,17 +98,35 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 	if err != nil {
 		return o.unknown(err.Error(), err)
 	}
-	for _, c := range r.comparisons {
-		values, err := g.e.vector(ctx, c.value, at, 0)
-		if err != nil {
-			return o.unknown("the query for the compared value failed: "+err.Error(), err)
-		}
-		o.found = addPresent(x, o.found, values, c.condition, s)
+	for i, c := range r.comparisons {
+		o.found = addPresent(x, o.found, values[i], c.condition, s)
 	}
 	if o.found, err = g.addYoung(ctx, st, o.found, at); err != nil {
 		return o.unknown("the query failed: "+err.Error(), err)
 	}
 	return o
+}
+
+// query returns the expression's vector, and for each of its comparisons what
+// was compared.
+func (g *group) query(ctx context.Context, r *Rule, at time.Time) (vector promql.Vector, values []promql.Vector, err error) {
+	for _, c := range r.comparisons {
+		v, err := g.e.vector(ctx, c.value, at, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		values = append(values, v)
+	}
+	if len(values) != 1 || r.comparisons[0].breaks == nil {
+		vector, err = g.e.vector(ctx, r.query, at, 0)
+		return vector, values, err
+	}
+	for _, smpl := range values[0] {
+		if smpl.H == nil && r.comparisons[0].breaks(smpl.F) {
+			vector = append(vector, smpl)
+		}
+	}
+	return vector, values, nil
 }
 
 // breaches makes findings of the elements of the expression's vector.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -13,6 +14,7 @@ type selector struct {
 	name     string // "" when the metric name is not fixed
 	matchers []*labels.Matcher
 	lookback time.Duration // how far back it reads; 0 when no further than usual
+	place    string        // its offset and @
 	window   time.Duration // its smallest range; 0 when it reads single samples
 	counts   string        // a query for how many samples are in that range
 }
@@ -54,6 +56,8 @@ func newSelector(vs *parser.VectorSelector) selector {
 	plain := *vs
 	plain.Anchored, plain.Smoothed = false, false
 	s := selector{text: "timestamp(" + plain.String() + ")", name: vs.Name, matchers: vs.LabelMatchers}
+	plain.Name, plain.LabelMatchers = "x", nil
+	s.place = plain.String()
 	for _, m := range vs.LabelMatchers {
 		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
 			s.name = m.Value
@@ -62,10 +66,47 @@ func newSelector(vs *parser.VectorSelector) selector {
 	return s
 }
 
+// uncovered leaves out what another selector reads as well, since that one
+// asks for less: its newest samples are the newest of both.
+func uncovered(all []selector) []selector {
+	var out []selector
+	for i, s := range all {
+		covered := false
+		for j, wider := range all {
+			if i != j && len(wider.matchers) < len(s.matchers) && wider.covers(s) {
+				covered = true
+			}
+			if i != j && len(s.matchers) < len(wider.matchers) && s.covers(wider) {
+				s.lookback = max(s.lookback, wider.lookback)
+			}
+		}
+		if !covered {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (s selector) covers(narrow selector) bool {
+	if s.place != narrow.place {
+		return false
+	}
+	for _, m := range s.matchers {
+		if !slices.ContainsFunc(narrow.matchers, func(n *labels.Matcher) bool { return n.String() == m.String() }) {
+			return false
+		}
+	}
+	return true
+}
+
 // A comparison is what an expression holds against a limit.
 type comparison struct {
 	value     string // a query for what is compared, with the labels that the comparison would give
 	condition string // operator and limit, such as "> 0.02"
+
+	// breaks is the whole expression's decision where that is a comparison
+	// with a number and nothing else; nil otherwise.
+	breaks func(value float64) bool
 }
 
 // comparisonsOf finds the comparisons that decide whether the expression has
@@ -91,9 +132,9 @@ func comparisonsOf(expr parser.Expr) []comparison {
 func newComparison(e *parser.BinaryExpr) comparison {
 	switch {
 	case e.RHS.Type() == parser.ValueTypeScalar:
-		return comparison{e.LHS.String(), e.Op.String() + " " + e.RHS.String()}
+		return comparison{value: e.LHS.String(), condition: e.Op.String() + " " + e.RHS.String()}
 	case e.LHS.Type() == parser.ValueTypeScalar:
-		return comparison{e.RHS.String(), mirrored(e.Op) + " " + e.LHS.String()}
+		return comparison{value: e.RHS.String(), condition: mirrored(e.Op) + " " + e.LHS.String()}
 	}
 	// Adding nothing of the other side leaves the value and makes PromQL give
 	// the labels, and only those elements, that the comparison would give.
@@ -102,7 +143,46 @@ func newComparison(e *parser.BinaryExpr) comparison {
 		Op: parser.ADD, LHS: &parser.ParenExpr{Expr: e.LHS}, RHS: &parser.ParenExpr{Expr: nothing},
 		VectorMatching: e.VectorMatching,
 	}
-	return comparison{sum.String(), e.Op.String() + " " + e.RHS.String()}
+	return comparison{value: sum.String(), condition: e.Op.String() + " " + e.RHS.String()}
+}
+
+// decide spares the usual rule, a comparison with a number, its second query:
+// the vector follows from the compared values.
+func decide(expr parser.Expr, found []comparison) {
+	for {
+		p, ok := expr.(*parser.ParenExpr)
+		if !ok {
+			break
+		}
+		expr = p.Expr
+	}
+	e, ok := expr.(*parser.BinaryExpr)
+	if !ok || !e.Op.IsComparisonOperator() || len(found) != 1 {
+		return
+	}
+	limit, ok := e.RHS.(*parser.NumberLiteral)
+	if !ok || e.LHS.Type() != parser.ValueTypeVector {
+		return
+	}
+	found[0].breaks = func(v float64) bool { return holds(e.Op, v, limit.Val) }
+}
+
+func holds(op parser.ItemType, v, limit float64) bool {
+	switch op {
+	case parser.EQLC:
+		return v == limit
+	case parser.NEQ:
+		return v != limit
+	case parser.GTR:
+		return v > limit
+	case parser.GTE:
+		return v >= limit
+	case parser.LSS:
+		return v < limit
+	case parser.LTE:
+		return v <= limit
+	}
+	return false
 }
 
 // mirrored returns the operator as seen from its right side.

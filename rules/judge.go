@@ -177,7 +177,7 @@ func (g *group) samples(ctx context.Context, r *Rule, at time.Time) (samples, er
 	if len(r.inputs) == 0 {
 		s.newest = at // a constant is always fresh
 	}
-	for _, in := range r.inputs {
+	for _, in := range r.newest {
 		vector, err := g.e.vector(ctx, in.text, at, max(in.lookback, g.e.opts.Lookback))
 		if err != nil && in.name != "" {
 			return s, err

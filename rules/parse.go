@@ -250,6 +250,7 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 	rule.Expr, rule.query = expr, expr.String()
 	rule.Labels, rule.Annotations = labels.FromMap(merged), y.Annotations
 	rule.selectors, rule.comparisons = selectorsOf(expr), comparisonsOf(expr)
+	decide(expr, rule.comparisons)
 	rule.Labels.Range(func(l labels.Label) {
 		if isTemplate(l.Value) {
 			rule.templated = append(rule.templated, l.Name)

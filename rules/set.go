@@ -49,6 +49,7 @@ type Rule struct {
 	comparisons []comparison // what its expression compares, none if it does not
 	templated   []string     // names of labels whose values are templates
 	inputs      []selector   // selectors down to what targets expose, through recording rules
+	newest      []selector   // those of inputs that must be asked for the newest samples
 	depends     []*Rule      // recording rules that it reads, directly or not
 }
 
@@ -104,7 +105,7 @@ func (s Set) link() {
 		for _, r := range g.Rules {
 			l := linker{recorded: recorded, seen: map[*Rule]bool{r: true}, texts: map[string]bool{}}
 			l.follow(r)
-			r.inputs, r.depends = l.inputs, l.depends
+			r.inputs, r.depends, r.newest = l.inputs, l.depends, uncovered(l.inputs)
 		}
 	}
 }
