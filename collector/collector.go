@@ -97,8 +97,8 @@ func New(cfg Config, opts Options) (*Collector, error) {
 	return c, nil
 }
 
-// Ready is closed when the storage is open. It stays open if that fails; Run
-// then returns the error.
+// Ready returns a channel that closes once the storage can be used. It never
+// closes if the storage cannot be opened; Run then returns why.
 func (c *Collector) Ready() <-chan struct{} { return c.ready }
 
 // Querier reads the storage between two times in milliseconds, both included.
@@ -114,6 +114,10 @@ func (c *Collector) Querier(mint, maxt int64) (storage.Querier, error) {
 // Run opens the storage and collects until ctx ends; then it lets the scrapes
 // under way finish, each at most its scrape_timeout, and closes the storage. It
 // is called once. A storage that another process holds open is an error.
+//
+// A target is found within about half a second. Its first scrape comes at a
+// moment of its scrape_interval that its address decides, as in Prometheus, so
+// that many targets are not scraped at once.
 func (c *Collector) Run(ctx context.Context) (err error) {
 	if c.started.Swap(true) {
 		return errors.New("collector: Run was called twice")
@@ -166,14 +170,15 @@ func (c *Collector) collect(ctx context.Context, reg *prometheus.Registry) error
 	var running sync.WaitGroup
 	running.Go(func() { _ = finder.Run() }) // returns the end of its context
 	running.Go(func() { _ = scraper.Run(finder.SyncCh()) })
-	c.wait(ctx)
+	c.wait(ctx, scraper)
 	scraper.Stop()
 	stopFinder()
 	running.Wait()
 	return nil
 }
 
-func (c *Collector) wait(ctx context.Context) {
+// wait returns when ctx ends.
+func (c *Collector) wait(ctx context.Context, scraper *scrape.Manager) {
 	tick := time.NewTicker(forgetEvery)
 	defer tick.Stop()
 	for {
@@ -181,7 +186,7 @@ func (c *Collector) wait(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			c.forget()
+			c.forget(scraper.TargetsActive())
 		}
 	}
 }

@@ -239,7 +239,7 @@ func collect(t reflect.Type, path []int, keys map[string]field) bool {
 }
 
 var (
-	line       = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?((?s).*)$`)
+	position   = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?((?s).*)$`)
 	setTwice   = regexp.MustCompile(`(?:key "|field )((?s).*?)"? already set in`)
 	unknownKey = regexp.MustCompile(`field ((?s).*) not found in type `)
 	wrongKind  = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `((?s).*)`)? into (?s).+$")
@@ -253,7 +253,7 @@ func (in *inspector) wrong(err error, t reflect.Type, path []any) {
 		msgs = te.Errors
 	}
 	for _, msg := range msgs {
-		what := line.FindStringSubmatch(msg)[2]
+		what := position.FindStringSubmatch(msg)[2]
 		if m := setTwice.FindStringSubmatch(what); m != nil {
 			in.add(in.lineOf(msg, path), quote(m[1])+" is set twice", "once")
 			continue
@@ -268,7 +268,7 @@ func (in *inspector) wrong(err error, t reflect.Type, path []any) {
 // blame adds an error that upstream found in a whole mapping, at the line of
 // the key that its words name first.
 func (in *inspector) blame(err error, known map[string]field, path []any) {
-	msg := line.FindStringSubmatch(err.Error())[2]
+	msg := position.FindStringSubmatch(err.Error())[2]
 	words := strings.ReplaceAll(msg, " ", "_")
 	first, blamed := len(words), ""
 	for key := range known {
@@ -300,7 +300,7 @@ func (in *inspector) add(line int, what, allowed string) {
 
 // lineOf prefers the line that a YAML error names to that of the path.
 func (in *inspector) lineOf(msg string, path []any) int {
-	if m := line.FindStringSubmatch(msg); m[1] != "" && !in.shifted {
+	if m := position.FindStringSubmatch(msg); m[1] != "" && !in.shifted {
 		n, err := strconv.Atoi(m[1])
 		if err == nil {
 			return n

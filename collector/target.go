@@ -49,8 +49,8 @@ func (t Target) Names() []string {
 	return out
 }
 
-// memory is how far back the storage is asked what a target used to expose
-// that has failed since the start.
+// memory is how far back the storage is asked what a target used to expose of
+// which no scrape has succeeded since the start.
 const memory = 24 * time.Hour
 
 // A record is what the collector keeps of a target beside upstream.
@@ -107,7 +107,7 @@ func (c *Collector) target(job string, t *scrape.Target, b *labels.Builder) Targ
 	case lost != nil:
 		out.LastError = *lost
 	}
-	if out.Scraped && !out.Healthy && r.exposed.Load() == nil {
+	if !out.Healthy && r.exposed.Load() == nil {
 		c.recall(out.Labels, r)
 	}
 	if exposed := r.exposed.Load(); exposed != nil {
@@ -117,8 +117,8 @@ func (c *Collector) target(job string, t *scrape.Target, b *labels.Builder) Targ
 }
 
 // recall asks the storage what a target exposed before the start. A target that
-// is down when Belay starts would otherwise look as if it had never had
-// anything to say, and its alerts as if they were over.
+// is down when Belay starts, or not scraped yet, would otherwise look as if it
+// had never had anything to say, and its alerts as if they were over.
 func (c *Collector) recall(target labels.Labels, r *record) {
 	db := c.db.Load()
 	if db == nil || r.recall.Load() {
@@ -151,15 +151,11 @@ func (c *Collector) recall(target labels.Labels, r *record) {
 	r.exposed.CompareAndSwap(nil, s)
 }
 
-// forget drops the records of targets that discovery no longer names.
-func (c *Collector) forget() {
-	m := c.scraper.Load()
-	if m == nil {
-		return
-	}
+// forget drops the records of all targets but the active ones.
+func (c *Collector) forget(active map[string][]*scrape.Target) {
 	known := map[*scrape.Target]bool{}
-	for _, active := range m.TargetsActive() {
-		for _, t := range active {
+	for _, targets := range active {
+		for _, t := range targets {
 			known[t] = true
 		}
 	}
