@@ -73,7 +73,10 @@ func (c *Incidents) Run(ctx context.Context) error {
 	err := c.catchUp(ctx)
 	after := c.at
 	c.mu.Unlock()
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("incidents: %w", err)
 	}
 	wake := make(chan struct{}, 1)

@@ -97,18 +97,11 @@ func NewOutbox(opts OutboxOptions) (*Outbox, error) {
 // Run replays the journal and then tells until ctx ends. It returns nil then,
 // or an error when the journal could not be read at the start.
 func (o *Outbox) Run(ctx context.Context) error {
-	for _, c := range o.couriers {
-		cursor, err := o.opts.Journal.Cursor(ctx, c.Name)
-		if err != nil {
-			return fmt.Errorf("outbox: %w", err)
+	if err := o.replay(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
 		}
-		c.cursor = cursor
-	}
-	for ev, err := range o.opts.Journal.Read(ctx, 0) {
-		if err != nil {
-			return fmt.Errorf("outbox: %w", err)
-		}
-		o.take(ev, true)
+		return fmt.Errorf("outbox: %w", err)
 	}
 	for _, c := range o.couriers {
 		c.begin()
@@ -119,6 +112,24 @@ func (o *Outbox) Run(ctx context.Context) error {
 		wg.Go(func() { c.run(ctx) })
 	}
 	follow(ctx, o.opts.Journal, o.at, o.opts.Logger, func(ev belay.Event) { o.take(ev, false) })
+	return nil
+}
+
+// replay reads what is told and what is not.
+func (o *Outbox) replay(ctx context.Context) error {
+	for _, c := range o.couriers {
+		cursor, err := o.opts.Journal.Cursor(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		c.cursor = cursor
+	}
+	for ev, err := range o.opts.Journal.Read(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		o.take(ev, true)
+	}
 	return nil
 }
 

@@ -47,6 +47,9 @@ func (c *Channel) Notify(ctx context.Context, m alerting.Message) (string, error
 	c.calls++
 	call, fault := c.calls, c.fault
 	c.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return "", err // a real channel could not be reached any more
+	}
 	if fault != nil {
 		return fault(ctx, call, m, func() string { return c.show(m) })
 	}
