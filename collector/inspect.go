@@ -320,10 +320,10 @@ func named(path []any, what string) string {
 }
 
 func plainKind(tag, value string) string {
-	switch {
-	case tag == "!!map":
+	switch tag {
+	case "!!map":
 		return "a mapping"
-	case tag == "!!seq":
+	case "!!seq":
 		return "a list"
 	}
 	return quote(value)
