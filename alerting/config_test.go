@@ -1,0 +1,191 @@
+package alerting_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/strict"
+)
+
+var owners = []alerting.ServiceOwner{
+	{ID: checkout, SlackChannel: "#checkout-oncall"},
+	{ID: belay.ServiceID{Environment: "production", Name: "payments"}, SlackChannel: "ops"},
+	{ID: belay.ServiceID{Environment: "staging", Name: "checkout"}, SlackChannel: "checkout-oncall"},
+	{ID: belay.ServiceID{Environment: "production", Name: "quiet"}},
+}
+
+const goodConfig = `
+services: [{name: checkout, owners: {slack_channel: "#checkout-oncall"}}]
+slack: {api_url: "http://127.0.0.1:1/api/", bot_token_file: secrets/slack}
+route: {receiver: ops}
+receivers:
+  - name: unused
+    webhook_configs: [{url: "http://127.0.0.1:9/unused"}]
+  - name: ops
+    webhook_configs:
+      - url: "http://127.0.0.1:9/hook"
+        max_alerts: 5
+        http_config: {authorization: {credentials_file: secrets/hook}}
+      - {url_file: secrets/url, send_resolved: false, timeout: 3s}
+    slack_configs: [{channel: "#ops", send_resolved: true}]
+`
+
+func load(t *testing.T, text string, services []alerting.ServiceOwner) (alerting.Config, strict.Problems) {
+	t.Helper()
+	doc, ps := strict.Parse("/etc/belay/belay.yml", []byte(text))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	return alerting.Load(doc, services)
+}
+
+func TestAConfigurationBecomesDestinationsWithoutDoubles(t *testing.T) {
+	c, ps := load(t, goodConfig, owners)
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	var got []string
+	for _, d := range c.Destinations(owners) {
+		got = append(got, fmt.Sprint(d.Name, " ", d.Services))
+	}
+	want := []string{
+		"webhook:ops/0 []", "webhook:ops/1 []", "slack:#ops []",
+		"slack:#checkout-oncall [production/checkout staging/checkout]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	d := c.Destinations(owners)
+	if quiet := owners[3].ID; !d[2].Wants(quiet) || d[3].Wants(quiet) || !d[3].Wants(checkout) {
+		t.Error("the receiver wants everything, owners want their services")
+	}
+	w := d[1].Webhook
+	if w.URLFile != "/etc/belay/secrets/url" || c.Slack.BotTokenFile != "/etc/belay/secrets/slack" {
+		t.Errorf("paths %q, %q are not relative to the file", w.URLFile, c.Slack.BotTokenFile)
+	}
+	if f := d[0].Webhook.HTTPConfig.Authorization.CredentialsFile; f != "/etc/belay/secrets/hook" {
+		t.Errorf("credentials_file %q", f)
+	}
+}
+
+func TestNothingConfiguredTellsNobody(t *testing.T) {
+	c, ps := load(t, "global: {}\n", nil)
+	if len(ps) > 0 || len(c.Destinations(nil)) > 0 {
+		t.Errorf("%v, %v", ps, c.Destinations(nil))
+	}
+}
+
+func TestABadConfigurationIsNamedWithItsLine(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"an unknown receiver":          {"route: {receiver: opps}\nreceivers:\n  - name: ops\n  - name: dev\n", `1: no receiver is named "opps"; allowed: ops, dev`},
+		"no receivers at all":          {"route: {receiver: ops}\n", `1: no receiver is named "ops"; allowed: a name under receivers, where there is none yet`},
+		"receivers without a route":    {"receivers:\n  - name: ops\n", `1: the route names no receiver; allowed: ops`},
+		"a routing tree":               {"route:\n  receiver: ops\n  routes: []\n", `3: routes: the routing tree is not built yet; allowed: receiver`},
+		"grouping":                     {"route:\n  group_by: [job]\n", `2: group_by: the routing tree is not built yet; allowed: receiver`},
+		"a misspelt key":               {"route:\n  reciever: ops\n", `2: unknown key "reciever"; allowed: receiver`},
+		"another kind of receiver":     {"receivers:\n  - name: ops\n    email_configs: []\n", `3: email_configs: this kind of receiver is not built yet; allowed: name, slack_configs, webhook_configs`},
+		"a receiver without a name":    {"receivers:\n  - webhook_configs: [{url: http://a/}]\nroute: {receiver: x}\n", "2: a receiver without a name; allowed: name: NAME\n3: no receiver is named \"x\"; allowed: a name under receivers, where there is none yet"},
+		"two of one name":              {"route: {receiver: a}\nreceivers:\n  - name: a\n  - name: a\n", `4: two receivers are named "a"; allowed: a name of its own`},
+		"receivers that are no list":   {"receivers: {name: a}\n", `1: a map stands where a list belongs`},
+		"an empty url":                 {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: ''\n", `5: a webhook without an address; allowed: url or url_file`},
+		"url and url_file":             {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: http://a/\n        url_file: b\n", `6: both url and url_file are given; allowed: one of them`},
+		"a url that is none":           {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - max_alerts: -1\n        url: hooks.example.org\n", "5: max_alerts is below 0; allowed: 0 for no bound, or a number of alerts\n6: url is not a web address; allowed: http:// or https:// and a host"},
+		"slack without a token":        {"route: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - channel: '#a'\n", "5: a Slack receiver, but Belay has no token for Slack; allowed: slack: {bot_token_file: FILE} at the top of the file"},
+		"slack without a channel":      {"slack: {bot_token: x}\nroute: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - {channel: '#'}\n", `6: a Slack receiver without a channel; allowed: channel: "#NAME"`},
+		"a slack incoming webhook":     {"receivers:\n  - name: a\n    slack_configs:\n      - api_url: https://hooks.slack.com/x\n", `4: api_url: Belay posts to Slack with the bot token of the top-level key slack; allowed: channel, send_resolved, username`},
+		"slack without resolved":       {"slack: {bot_token: x}\nroute: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - channel: a\n        send_resolved: false\n", `7: send_resolved: false has no meaning in Slack, where one message is edited from first to last; allowed: true`},
+		"two slack tokens":             {"slack:\n  bot_token: x\n  bot_token_file: y\n", `3: both bot_token and bot_token_file are given; allowed: one of them`},
+		"a slack address that is none": {"slack:\n  api_url: slack.com\n", `2: "slack.com" is not a web address; allowed: http:// or https:// and a host`},
+		"a bad duration":               {"receivers:\n  - name: a\n    webhook_configs: [{url: http://a/, timeout: soon}]\n", `3: "soon" is not a duration; allowed: a duration such as 30s, 5m or 1h30m`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ps := load(t, tc.text, nil)
+			got := strings.ReplaceAll(ps.Error(), "/etc/belay/belay.yml:", "")
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOwnersInSlackNeedAToken(t *testing.T) {
+	_, ps := load(t, "services:\n  - name: checkout\n    owners:\n      slack_channel: '#checkout-oncall'\n", owners[:1])
+	want := "/etc/belay/belay.yml:4: owners of production/checkout are told in Slack, but Belay has no token for it; allowed: slack: {bot_token_file: FILE} at the top of the file"
+	if diff := cmp.Diff(want, ps.Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestASecretIsNeverPrinted(t *testing.T) {
+	t.Setenv("BELAY_TEST_TOKEN", "hidden")
+	s := alerting.Secret("xoxb-${BELAY_TEST_TOKEN}")
+	c := alerting.Config{Slack: alerting.Slack{BotToken: s}}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, printed := range []string{fmt.Sprintf("%v %+v %#v %s", c, c, c, s), string(asJSON), string(asYAML)} {
+		if strings.Contains(printed, "xoxb") || strings.Contains(printed, "hidden") {
+			t.Errorf("shows it: %s", printed)
+		}
+	}
+	if got, err := s.Value(); err != nil || got != "xoxb-hidden" {
+		t.Errorf("value %q, %v", got, err)
+	}
+	if _, err := alerting.Secret("${BELAY_TEST_NO_SUCH}").Value(); err == nil || !strings.Contains(err.Error(), "BELAY_TEST_NO_SUCH is not set") {
+		t.Errorf("a variable that is not set: %v", err)
+	}
+}
+
+func TestTheTokenComesFromItsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if _, err := (alerting.Slack{BotTokenFile: file}).Token(); err == nil {
+		t.Error("no file, no error")
+	}
+	for text, want := range map[string]string{" xoxb-1\n": "xoxb-1", "\n": ""} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := alerting.Slack{BotTokenFile: file}.Token()
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("file %q: %q, %v", text, got, err)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(goodConfig)
+	f.Add("route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://[::1'}]}]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		doc, ps := strict.Parse("belay.yml", []byte(text))
+		if len(ps) > 0 {
+			return
+		}
+		c, ps := alerting.Load(doc, owners)
+		for _, p := range ps {
+			if p.What == "" {
+				t.Errorf("a problem without words: %+v", p)
+			}
+		}
+		names := map[string]bool{}
+		for _, d := range c.Destinations(owners) {
+			if names[d.Name] {
+				t.Errorf("two destinations are named %q", d.Name)
+			}
+			names[d.Name] = true
+		}
+	})
+}
