@@ -2,7 +2,6 @@ package rules
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -19,8 +18,10 @@ import (
 
 // alert evaluates an alerting rule: judges, steps, journals, shows.
 func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time) {
-	o := g.observe(ctx, st, in, ts)
-	if errors.Is(ctx.Err(), context.Canceled) {
+	limited, cancel := context.WithTimeout(ctx, g.timeout())
+	o := g.observe(limited, st, in, ts)
+	cancel()
+	if ctx.Err() != nil {
 		return // the engine stops: this says nothing of the rule
 	}
 	g.fail(st, o.err)
@@ -99,7 +100,7 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 		return o.unknown(err.Error(), err)
 	}
 	for i, c := range r.comparisons {
-		o.found = addPresent(x, o.found, values[i], c.condition, s)
+		o.found = addPresent(x, o.found, values[i], c, s)
 	}
 	if o.found, err = g.addYoung(ctx, st, o.found, at); err != nil {
 		return o.unknown("the query failed: "+err.Error(), err)
@@ -117,7 +118,9 @@ func (g *group) query(ctx context.Context, r *Rule, at time.Time) (vector promql
 		}
 		values = append(values, v)
 	}
-	if len(values) != 1 || r.comparisons[0].breaks == nil {
+	// The usual rule is spared its second query: its vector follows from the
+	// compared values.
+	if len(values) != 1 || !r.comparisons[0].whole || r.comparisons[0].breaks == nil {
 		vector, err = g.e.vector(ctx, r.query, at, 0)
 		return vector, values, err
 	}
@@ -152,13 +155,16 @@ func breaches(x *expander, vector promql.Vector, s samples) ([]Found, error) {
 
 // addPresent adds findings for the label sets that have a value and do not
 // breach, and the condition to those that do.
-func addPresent(x *expander, found []Found, values promql.Vector, condition string, s samples) []Found {
+func addPresent(x *expander, found []Found, values promql.Vector, c comparison, s samples) []Found {
 	byID := make(map[string]int, len(found))
 	for i := range found {
 		byID[found[i].ID] = i
 	}
 	for _, smpl := range values {
-		f := Found{Verdict: belay.Pass, Value: smpl.F, Condition: condition, DataAt: s.at(smpl.Metric)}
+		f := Found{Verdict: belay.Pass, Value: smpl.F, Condition: c.condition, DataAt: s.at(smpl.Metric)}
+		if c.guarded && (c.breaks == nil || c.breaks(smpl.F)) {
+			f.Why = fmt.Sprintf("the expression as a whole does not hold, at %s with limit %s", number(smpl.F), c.condition)
+		}
 		if math.IsNaN(smpl.F) || math.IsInf(smpl.F, 0) {
 			f.Verdict, f.Why = belay.Absent, "nothing to judge: its value is "+number(smpl.F)+", as without traffic"
 		}
@@ -170,7 +176,7 @@ func addPresent(x *expander, found []Found, values promql.Vector, condition stri
 			byID[f.ID] = len(found)
 			found = append(found, f)
 		case found[i].Verdict == belay.Fail && found[i].Condition == "":
-			found[i].Condition = condition
+			found[i].Condition = c.condition
 		case found[i].Verdict == belay.Absent && f.Verdict == belay.Pass:
 			found[i] = f
 		}

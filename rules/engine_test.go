@@ -1,9 +1,7 @@
 package rules
 
 import (
-	"context"
 	"errors"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/belaydev/belay"
-	"github.com/belaydev/belay/journal"
 )
 
 func parseNumber(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
@@ -154,26 +151,6 @@ func TestATargetOfAnotherJobOrMetricDoesNotMatter(t *testing.T) {
 	same(t, "states", []string{"Down b firing"}, w.states())
 }
 
-func TestATargetNotYetScrapedHoldsWhatARestartRemembers(t *testing.T) {
-	w := newWorld(t)
-	w.targets = []Target{target("a", true, "errors")}
-	text := strings.Replace(errorsRule, "for: 10s", "for: 0s", 1)
-	w.load(text)
-	w.samples(after(0), `errors{job="shop",instance="a"} 5`)
-	w.evaluate(after(0))
-
-	e := w.load(text)
-	w.remember()
-	e.started = after(600)
-	w.targets = nil
-	w.evaluate(after(600))
-	same(t, "before discovery", []string{"a unknown: discovery has not named any target yet"}, w.verdicts())
-	w.targets = []Target{{Labels: labels.FromStrings("job", "shop", "instance", "a")}}
-	w.evaluate(after(605))
-	same(t, "before the first scrape", []string{"Errors a firing"}, w.states())
-	same(t, "verdict", []string{"a unknown: the target that it reads does not answer: shop a has not been scraped yet"}, w.verdicts())
-}
-
 func TestAQueryThatFailsHoldsAndSaysSo(t *testing.T) {
 	w := newWorld(t)
 	broken := false
@@ -195,104 +172,6 @@ func TestAQueryThatFailsHoldsAndSaysSo(t *testing.T) {
 	if r.Health != "err" || !strings.Contains(r.LastError, "disk on fire") || r.Quality != Unknown {
 		t.Errorf("rule = %+v", r)
 	}
-}
-
-func TestARestartKeepsEveryTimeToTheMillisecond(t *testing.T) {
-	w := newWorld(t)
-	store, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "belay.db"), journal.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	w.journal = store
-	const text = `
-groups:
-  - name: g
-    rules:
-      - {alert: Slow, expr: latency > 1, for: 1m}
-      - {alert: Kept, expr: errors > 1, keep_firing_for: 1m}
-`
-	w.load(text)
-	w.samples(after(0.123), `latency 3`, `errors 3`)
-	w.evaluate(after(0.123))
-	w.samples(after(5.456), `latency 3`, `errors 0`)
-	w.evaluate(after(5.456))
-	before := w.engine.Alerts()
-
-	w.load(text)
-	w.remember()
-	restored := w.engine.Alerts()
-	for i := range restored {
-		same(t, restored[i].Rule, []time.Time{before[i].ActiveAt, before[i].FiredAt, before[i].KeepSince},
-			[]time.Time{restored[i].ActiveAt, restored[i].FiredAt, restored[i].KeepSince})
-	}
-	w.samples(after(60.122), `latency 3`, `errors 0`)
-	w.evaluate(after(60.122))
-	same(t, "a millisecond too early", []string{"Slow pending", "Kept firing"}, w.states())
-	w.samples(after(60.123), `latency 3`, `errors 0`)
-	w.evaluate(after(60.123))
-	same(t, "in time", []string{"Slow firing", "Kept firing"}, w.states())
-	w.samples(after(65.456), `latency 3`, `errors 0`)
-	w.evaluate(after(65.456))
-	same(t, "kept long enough", []string{"Slow firing"}, w.states())
-}
-
-func TestWhenTheJournalFailsTheOldStateStaysAndPeopleAreTold(t *testing.T) {
-	w := newWorld(t)
-	var told []string
-	w.load(strings.Replace(errorsRule, "for: 10s", "for: 0s", 1), func(o *Options) {
-		o.OnJournalError = func(err error, a belay.Alert) { told = append(told, err.Error()+" / "+string(a.State)) }
-	})
-	w.targets = []Target{target("a", true, "errors")}
-	w.mem.breakWith(errors.New("disk full"))
-	w.samples(after(0), `errors{instance="a"} 5`)
-	w.evaluate(after(0))
-	same(t, "while the disk is full", []string(nil), w.states())
-	same(t, "told", []string{`journal 1 events of rule "Errors": disk full / firing`}, told)
-	g := w.engine.groups[0]
-	g.lastEval = after(0)
-	if due := g.due(); !due.Equal(after(1)) {
-		t.Errorf("tried again at %s, want after min_interval", due)
-	}
-	w.mem.breakWith(nil)
-	w.evaluate(after(1))
-	same(t, "afterwards", []string{"Errors a firing"}, w.states())
-}
-
-func TestAnotherWriterOnTheStreamIsHeardFirst(t *testing.T) {
-	w := newWorld(t)
-	w.targets = []Target{target("a", true, "errors")}
-	text := strings.Replace(errorsRule, "for: 10s", "for: 0s", 1)
-	first := w.load(text)
-	w.samples(after(0), `errors{instance="a"} 5`)
-	second := w.load(text)
-	w.engine = first
-	w.evaluate(after(0))
-	w.engine = second
-	w.evaluate(after(1))
-	same(t, "one event", 1, len(w.mem.story()))
-	if a := second.Alerts(); len(a) != 1 || !a[0].ActiveAt.Equal(after(0)) {
-		t.Errorf("the second writer has %+v", a)
-	}
-}
-
-func TestAnAlertWhoseRuleIsGoneResolvesWithThatReason(t *testing.T) {
-	w := newWorld(t)
-	w.targets = []Target{target("a", true, "errors")}
-	w.load(errorsRule)
-	w.samples(after(0), `errors{instance="a"} 5`)
-	w.evaluate(after(0))
-	e := w.load("groups: []")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	<-w.mem.wrote // pending
-	<-w.mem.wrote // resolved
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	same(t, "last", "inactive: its rule is no longer in the rule files", w.mem.story()[1])
 }
 
 func TestARecordingRuleFeedsTheAlertBehindIt(t *testing.T) {
@@ -373,25 +252,6 @@ func TestARateThatHasJustComeBackIsNotRecovery(t *testing.T) {
 	same(t, "with two samples", []string(nil), w.states())
 }
 
-func TestLosingSightOfARuleForAnHourIsToldOnceAndSoIsItsReturn(t *testing.T) {
-	w := newWorld(t)
-	w.targets = []Target{target("a", false, "errors")}
-	w.load(errorsRule)
-	for m := 0.; m <= 180; m += 30 {
-		w.evaluate(after(m * 60))
-	}
-	w.load(errorsRule) // a restart does not tell it again
-	w.remember()
-	w.evaluate(after(181 * 60))
-	w.evaluate(after(250 * 60))
-	w.targets[0] = target("a", true, "errors")
-	w.evaluate(after(251 * 60))
-	same(t, "story", []string{
-		`belay.lost_sight: rule "Errors" has been unknown for 1h0m0s: the target that it reads does not answer: shop a: connection refused`,
-		`belay.found_sight: rule "Errors" can be judged again`,
-	}, w.mem.story())
-}
-
 func TestAlertsAreWrittenAsSeriesAndEndWhenTheyEnd(t *testing.T) {
 	w := newWorld(t)
 	w.load(errorsRule, func(o *Options) { o.Targets = nil })
@@ -435,5 +295,26 @@ func TestAnObservingRuleIsMarkedEverywhere(t *testing.T) {
 	w.evaluate(after(0))
 	if a := w.engine.Alerts(); len(a) != 1 || !a[0].Observe || len(told) != 1 || !told[0].Observe {
 		t.Errorf("alerts %+v, judgements %+v", a, told)
+	}
+}
+
+func TestANewTargetHoldsOnlyRulesThatReadItsJob(t *testing.T) {
+	young := Target{Labels: labels.FromStrings("job", "shop", "instance", "new")}
+	stranger := Target{Labels: labels.FromStrings("job", "night", "instance", "new")}
+	for name, tc := range map[string]struct {
+		targets []Target
+		want    Quality
+	}{
+		"its peers expose what the rule reads": {[]Target{target("a", true, "errors"), young}, Partial},
+		"its peers expose other things":        {[]Target{target("a", true, "requests"), young}, Good},
+		"it has no peers yet":                  {[]Target{target("a", true, "errors"), stranger}, Partial},
+		"it is alone":                          {[]Target{young}, Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, why := ruleOf(t, "alert: A, expr: errors > 1").judgeTargets(tc.targets)
+			if got != tc.want {
+				t.Errorf("%s (%s), want %s", got, why, tc.want)
+			}
+		})
 	}
 }

@@ -104,9 +104,9 @@ type comparison struct {
 	value     string // a query for what is compared, with the labels that the comparison would give
 	condition string // operator and limit, such as "> 0.02"
 
-	// breaks is the whole expression's decision where that is a comparison
-	// with a number and nothing else; nil otherwise.
-	breaks func(value float64) bool
+	breaks  func(value float64) bool // where the limit is a number; nil otherwise
+	guarded bool                     // `and` or `unless` has a say as well
+	whole   bool                     // the expression is this comparison and nothing else
 }
 
 // comparisonsOf finds the comparisons that decide whether the expression has
@@ -119,7 +119,11 @@ func comparisonsOf(expr parser.Expr) []comparison {
 	case *parser.BinaryExpr:
 		switch {
 		case e.Op == parser.LAND || e.Op == parser.LUNLESS:
-			return comparisonsOf(e.LHS)
+			found := comparisonsOf(e.LHS)
+			for i := range found {
+				found[i].guarded = true
+			}
+			return found
 		case e.Op == parser.LOR:
 			return append(comparisonsOf(e.LHS), comparisonsOf(e.RHS)...)
 		case e.Op.IsComparisonOperator() && !e.ReturnBool:
@@ -132,7 +136,7 @@ func comparisonsOf(expr parser.Expr) []comparison {
 func newComparison(e *parser.BinaryExpr) comparison {
 	switch {
 	case e.RHS.Type() == parser.ValueTypeScalar:
-		return comparison{value: e.LHS.String(), condition: e.Op.String() + " " + e.RHS.String()}
+		return comparison{value: e.LHS.String(), condition: e.Op.String() + " " + e.RHS.String(), breaks: breaker(e.Op, e.RHS)}
 	case e.LHS.Type() == parser.ValueTypeScalar:
 		return comparison{value: e.RHS.String(), condition: mirrored(e.Op) + " " + e.LHS.String()}
 	}
@@ -146,9 +150,8 @@ func newComparison(e *parser.BinaryExpr) comparison {
 	return comparison{value: sum.String(), condition: e.Op.String() + " " + e.RHS.String()}
 }
 
-// decide spares the usual rule, a comparison with a number, its second query:
-// the vector follows from the compared values.
-func decide(expr parser.Expr, found []comparison) {
+// isWhole reports whether the expression is one comparison and nothing else.
+func isWhole(expr parser.Expr) bool {
 	for {
 		p, ok := expr.(*parser.ParenExpr)
 		if !ok {
@@ -157,14 +160,16 @@ func decide(expr parser.Expr, found []comparison) {
 		expr = p.Expr
 	}
 	e, ok := expr.(*parser.BinaryExpr)
-	if !ok || !e.Op.IsComparisonOperator() || len(found) != 1 {
-		return
+	return ok && e.Op.IsComparisonOperator() && !e.ReturnBool
+}
+
+// breaker decides as PromQL does for a comparison with a number.
+func breaker(op parser.ItemType, limit parser.Expr) func(float64) bool {
+	n, ok := limit.(*parser.NumberLiteral)
+	if !ok {
+		return nil
 	}
-	limit, ok := e.RHS.(*parser.NumberLiteral)
-	if !ok || e.LHS.Type() != parser.ValueTypeVector {
-		return
-	}
-	found[0].breaks = func(v float64) bool { return holds(e.Op, v, limit.Val) }
+	return func(v float64) bool { return holds(op, v, n.Val) }
 }
 
 func holds(op parser.ItemType, v, limit float64) bool {

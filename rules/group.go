@@ -179,14 +179,12 @@ func (g *group) evaluate(ctx context.Context, ts time.Time) {
 	written := map[string]struct{}{}
 	for _, st := range g.rules {
 		start := time.Now()
-		limited, cancel := context.WithTimeout(ctx, min(g.interval, maxTimeout))
 		if st.rule.Recording {
-			g.record(limited, st, in, ts)
+			g.record(ctx, st, in, ts)
 			written[st.rule.Name] = struct{}{}
 		} else {
-			g.alert(limited, st, in, ts)
+			g.alert(ctx, st, in, ts)
 		}
-		cancel()
 		if ctx.Err() != nil {
 			return
 		}
@@ -194,6 +192,9 @@ func (g *group) evaluate(ctx context.Context, ts time.Time) {
 	}
 	g.e.Touched(written, ts)
 }
+
+// timeout bounds the queries of one rule.
+func (g *group) timeout() time.Duration { return min(g.interval, maxTimeout) }
 
 // fail notes that a rule could not be evaluated, and logs it when that is new.
 func (g *group) fail(st *ruleState, err error) {

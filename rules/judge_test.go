@@ -39,7 +39,7 @@ func TestComparisonsAreFoundAtTheTopOfAnExpression(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := comparisonsOf(expr)
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(comparison{}), cmpopts.IgnoreFields(comparison{}, "breaks")); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(comparison{}), cmpopts.IgnoreFields(comparison{}, "breaks", "whole", "guarded")); diff != "" {
 				t.Error(diff)
 			}
 			for _, c := range got {
@@ -80,10 +80,16 @@ func TestEachLabelSetIsJudgedEvenWhereNothingIsWrong(t *testing.T) {
 			"a fail: 0.5 breaks the limit: it is > quota",
 			"b pass: within limits: 0.9, limit > quota",
 		}},
+		"and, broken but for the rest": {`'expr': 'load > 0.8 and on (instance) quota > 100'`, []string{
+			"a pass: within limits: 0.5, limit > 0.8",
+			"b pass: the expression as a whole does not hold, at 0.9 with limit > 0.8",
+			"c absent: nothing to judge: its value is NaN, as without traffic",
+			"d absent: nothing to judge: its value is +Inf, as without traffic",
+		}},
 		"unless": {`'expr': 'load > 0.8 unless on (instance) quota > 1'`, []string{
 			"d fail: +Inf breaks the limit: it is > 0.8",
 			"a pass: within limits: 0.5, limit > 0.8",
-			"b pass: within limits: 0.9, limit > 0.8",
+			"b pass: the expression as a whole does not hold, at 0.9 with limit > 0.8",
 			"c absent: nothing to judge: its value is NaN, as without traffic",
 		}},
 		"or, with the condition that is broken": {`'expr': 'load{instance="a"} > 0.8 or quota < 1'`, []string{

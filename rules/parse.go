@@ -250,7 +250,9 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 	rule.Expr, rule.query = expr, expr.String()
 	rule.Labels, rule.Annotations = labels.FromMap(merged), y.Annotations
 	rule.selectors, rule.comparisons = selectorsOf(expr), comparisonsOf(expr)
-	decide(expr, rule.comparisons)
+	if isWhole(expr) {
+		rule.comparisons[0].whole = true
+	}
 	rule.Labels.Range(func(l labels.Label) {
 		if isTemplate(l.Value) {
 			rule.templated = append(rule.templated, l.Name)
@@ -259,17 +261,15 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 	return rule
 }
 
-// split holds apart what rulefmt reads and what Belay adds.
-func (r *reader) split(node *yaml.Node, rule *Rule) (*yaml.Node, struct {
+// keys are the places of a rule's keys that are looked at again later.
+type keys struct {
 	mode, labels, annotations field
-	later                     bool
-},
-) {
-	var found struct {
-		mode, labels, annotations field
-		later                     bool
-	}
-	plain := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: node.Line, Column: node.Column}
+	later                     bool // one of laterKeys is there
+}
+
+// split holds apart what rulefmt reads and what Belay adds.
+func (r *reader) split(node *yaml.Node, rule *Rule) (plain *yaml.Node, found keys) {
+	plain = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: node.Line, Column: node.Column}
 	for _, f := range fieldsOf(node) {
 		switch {
 		case f.name == "mode":

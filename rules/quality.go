@@ -60,9 +60,13 @@ func (e *Engine) quality(r *Rule, in sight) (Quality, string) {
 func (r *Rule) judgeTargets(targets []Target) (Quality, string) {
 	relevant, silent := 0, 0
 	var first *Target
+	peers := r.jobs(targets)
 	for i := range targets {
 		t := &targets[i]
 		reads, fails := r.reads(t)
+		if other, known := peers[t.Labels.Get("job")]; !t.Scraped && known && !other {
+			reads = false // its peers have nothing that the rule reads
+		}
 		if !reads {
 			continue
 		}
@@ -83,6 +87,20 @@ func (r *Rule) judgeTargets(targets []Target) (Quality, string) {
 		return Unknown, "the target that it reads does not answer: " + first.complaint()
 	}
 	return Unknown, fmt.Sprintf("none of the %d targets that it reads answers: %s", relevant, first.complaint())
+}
+
+// jobs tells for each job of which a target has been scraped whether the rule
+// reads one of those.
+func (r *Rule) jobs(targets []Target) map[string]bool {
+	out := map[string]bool{}
+	for i := range targets {
+		if t := &targets[i]; t.Scraped {
+			reads, _ := r.reads(t)
+			job := t.Labels.Get("job")
+			out[job] = out[job] || reads
+		}
+	}
+	return out
 }
 
 // reads reports whether one of the rule's selectors could read a series of the

@@ -221,12 +221,12 @@ func (s *stepper) sentenceAfter(before, a belay.Alert, f *Found) string {
 // ended says why a finding is no longer there.
 func (s *stepper) ended(a belay.Alert, f *Found) string {
 	switch {
+	case f != nil && f.Why != "":
+		return f.Why
 	case f != nil && f.Verdict == belay.Pass && a.Condition != "":
 		return fmt.Sprintf("back within limits: %s, limit %s", number(f.Value), a.Condition)
 	case f != nil && f.Verdict == belay.Pass:
 		return "the expression no longer holds"
-	case f != nil && f.Why != "":
-		return f.Why
 	case s.renamed(a):
 		return "the finding goes on under other labels"
 	}

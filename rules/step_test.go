@@ -1,7 +1,9 @@
 package rules
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -9,14 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"context"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	upstream "github.com/prometheus/prometheus/rules"
-
-	"log/slog"
 
 	"github.com/belaydev/belay"
 )
@@ -41,7 +39,7 @@ type moment struct {
 }
 
 func TestStepAgreesWithPrometheusOverRandomHistories(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		hold := time.Duration(rnd.IntN(4)) * 7 * time.Second
 		keep := time.Duration(rnd.IntN(4)) * 9 * time.Second
@@ -58,8 +56,9 @@ func TestStepAgreesWithPrometheusOverRandomHistories(t *testing.T) {
 			if _, err := theirs.Eval(t.Context(), 0, now, query, &url.URL{}, 0); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(theirMoments(theirs, now), ourMoments(ours, changed)); diff != "" {
-				t.Fatalf("seed %d, step %d, for %s, keep %s (-theirs +ours):\n%s", seed, step, hold, keep, diff)
+			want, got := theirMoments(theirs, now), ourMoments(ours, changed)
+			if !slices.Equal(want, got) {
+				t.Fatalf("seed %d, step %d, for %s, keep %s (-theirs +ours):\n%s", seed, step, hold, keep, cmp.Diff(want, got))
 			}
 		}
 	}

@@ -26,7 +26,12 @@ const (
 func (g *group) record(ctx context.Context, st *ruleState, in sight, ts time.Time) {
 	quality, why := g.e.quality(st.rule, in)
 	at := ts.Add(-g.def.QueryOffset)
-	vector, err := g.e.vector(ctx, st.rule.query, at, 0)
+	limited, cancel := context.WithTimeout(ctx, g.timeout())
+	defer cancel()
+	vector, err := g.e.vector(limited, st.rule.query, at, 0)
+	if ctx.Err() != nil {
+		return // the engine stops: this says nothing of the rule
+	}
 	if err == nil {
 		err = relabel(vector, st.rule)
 	}
