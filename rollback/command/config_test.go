@@ -1,6 +1,8 @@
 package command
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,5 +65,28 @@ func TestDecodeFillsInTheDefaults(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTheExampleOfTheReadmeIsRight(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(readme), "```yaml\n")
+	example, _, ok := strings.Cut(example, "```")
+	if !ok {
+		t.Fatal("the README has no example")
+	}
+	doc, ps := strict.Parse("belay.yml", []byte(example))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	c, ps := Decode(doc, "services", 0, "platform", "command")
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	if c.Timeout != 10*time.Second || c.Restore[len(c.Restore)-2] != "activate" {
+		t.Errorf("the example says %+v", c)
 	}
 }

@@ -23,6 +23,8 @@ var target = belay.Target{Service: belay.ServiceID{Environment: "staging", Name:
 // The test binary plays every command that the tests run.
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "as-") {
+		// A program with the race detector otherwise sleeps for a second at its end.
+		check(os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")))
 		os.Exit(m.Run())
 	}
 	args := os.Args[2:]

@@ -67,11 +67,16 @@ func (s *Service) State() (command.StateReport, error) {
 	if err != nil {
 		return command.StateReport{}, err
 	}
+	// In this order: what a supervisor wrote that has died since is removed by
+	// the next one, as soon as that lives.
+	_, alive := s.supervisor()
 	st, err := s.ReadStatus()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return command.StateReport{}, err
 	}
-	_, alive := s.supervisor()
+	if st.State == Running && errors.Is(syscall.Kill(st.PID, 0), syscall.ESRCH) {
+		st.State, st.LastExit = Backoff, "its process is gone"
+	}
 	r.Progress, r.Reason = progress(belay.Content(r.Content), alive, st, time.Now())
 	return r, nil
 }

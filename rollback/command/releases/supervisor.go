@@ -103,6 +103,9 @@ func (s *Service) claim(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("supervise %s: another supervisor is running: %w", s.name, err), f.Close())
 	}
+	if err := os.Remove(s.Path("status.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(err, f.Close())
+	}
 	if err := f.Truncate(0); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
