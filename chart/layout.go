@@ -38,6 +38,7 @@ type layout struct {
 	width      float64
 	height     float64
 	low, high  float64 // of the value axis
+	head       float64 // room inside the plot, above the highest value, for the labels of windows
 	ticks      []tick
 	placed     []placed
 	rows       int // of markers
@@ -78,6 +79,12 @@ func (l *layout) add(s ...Shape) { l.scene.Shapes = append(l.scene.Shapes, s...)
 func (l *layout) measure() {
 	lo, hi := l.domain()
 	l.low, l.high, l.ticks = valueTicks(lo, hi, l.Unit, l.tickCount())
+	if lo > hi {
+		l.low, l.high, l.ticks = 0, 1, nil // a scale without values would be made up
+	}
+	if len(l.Windows) > 0 {
+		l.head = 20
+	}
 	l.left = 44
 	for _, t := range l.ticks {
 		l.left = math.Max(l.left, textWidth(t.label, RoleLabel)+16)
@@ -137,7 +144,7 @@ func (l *layout) x(at time.Time) float64 {
 
 func (l *layout) y(v float64) float64 {
 	f := (v - l.low) / (l.high - l.low)
-	return l.top + l.height*(1-math.Min(1, math.Max(0, f)))
+	return l.top + l.head + (l.height-l.head)*(1-math.Min(1, math.Max(0, f)))
 }
 
 func (l *layout) bottom() float64 { return l.top + l.height }
@@ -152,7 +159,7 @@ func (l *layout) lanesTop() float64 {
 }
 
 // domain is the range of all finite values and limits. It begins at 0 unless
-// everything lies far above.
+// everything lies far above. Without any, lo is above hi.
 func (l *layout) domain() (lo, hi float64) {
 	lo, hi = math.Inf(1), math.Inf(-1)
 	see := func(v float64) {
@@ -169,7 +176,7 @@ func (l *layout) domain() (lo, hi float64) {
 		see(t.Value)
 	}
 	if lo > hi {
-		return 0, 1
+		return lo, hi
 	}
 	if lo > 0 && (lo < hi*0.75 || lo == hi) {
 		lo = 0

@@ -93,6 +93,9 @@ type tick struct {
 // valueTicks chooses round numbers around lo to hi, about n of them, and
 // returns the range that they span.
 func valueTicks(lo, hi float64, u Unit, n int) (low, high float64, ticks []tick) {
+	if !finite(lo) || !finite(hi) {
+		return 0, 1, nil
+	}
 	if hi <= lo {
 		hi = lo + math.Max(1e-9, math.Abs(lo)*0.1)
 		if lo == 0 {
