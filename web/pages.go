@@ -63,6 +63,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, name, 
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"ago":         func(t time.Time) string { return ago(s.opts.Now(), t) },
+		"elapsed":     func(t time.Time) string { return span(s.opts.Now().Sub(t)) },
 		"until":       func(t time.Time) string { return span(t.Sub(s.opts.Now())) },
 		"clock":       clock,
 		"stamp":       func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
@@ -78,6 +79,7 @@ func (s *Server) funcs() template.FuncMap {
 		"open":        isOpen,
 		"tone":        tone,
 		"anchor":      anchor,
+		"guardsSay":   guardsSay,
 	}
 }
 
@@ -110,12 +112,30 @@ func tone(v any) string {
 	return "calm"
 }
 
-// clock returns the time of day, with the date when that is not today's.
+// clock returns a time in UTC.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+// guardsSay sums up what guards answered.
+func guardsSay(answers []belay.Answer) string {
+	no := 0
+	for _, a := range answers {
+		if a.Veto != "" {
+			no++
+		}
+	}
+	switch {
+	case no == 0:
+		return fmt.Sprintf("All %d guards agree", len(answers))
+	case no == 1:
+		return fmt.Sprintf("1 of %d guards says no", len(answers))
+	default:
+		return fmt.Sprintf("%d of %d guards say no", no, len(answers))
+	}
 }
 
 func ago(now, t time.Time) string {
@@ -133,24 +153,29 @@ func ago(now, t time.Time) string {
 
 // span writes a duration with the two units that matter.
 func span(d time.Duration) string {
-	if d < 0 {
-		return "0 s"
-	}
-	days, hours, minutes, seconds := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60
 	switch {
-	case days > 0:
-		return fmt.Sprintf("%d d %d h", days, hours)
-	case hours > 0:
-		return fmt.Sprintf("%d h %d min", hours, minutes)
-	case minutes > 0:
-		return fmt.Sprintf("%d min %d s", minutes, seconds)
-	case d >= 10*time.Second:
-		return fmt.Sprintf("%d s", seconds)
-	case d >= time.Second:
-		return strconv.FormatFloat(float64(d.Milliseconds()/100)/10, 'f', -1, 64) + " s"
-	default:
+	case d < 0:
+		return "0 s"
+	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return strconv.FormatFloat(float64(d.Milliseconds()/100)/10, 'f', -1, 64) + " s"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
+	case d < 24*time.Hour:
+		return twoUnits(int(d.Hours()), "h", int(d.Minutes())%60, "min")
 	}
+	return twoUnits(int(d.Hours())/24, "d", int(d.Hours())%24, "h")
+}
+
+func twoUnits(big int, bigUnit string, small int, smallUnit string) string {
+	s := fmt.Sprintf("%d %s", big, bigUnit)
+	if small > 0 {
+		s += fmt.Sprintf(" %d %s", small, smallUnit)
+	}
+	return s
 }
 
 // value writes a sample with as many digits as a person reads.

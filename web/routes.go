@@ -71,6 +71,19 @@ func (s *Server) table() []route {
 	}
 }
 
+// A Route is one address that the server answers, for those who document or
+// test it.
+type Route struct{ Method, Pattern string }
+
+// Routes returns every address that the server answers.
+func (s *Server) Routes() []Route {
+	var out []Route
+	for _, r := range s.table() {
+		out = append(out, Route{r.method, r.pattern})
+	}
+	return out
+}
+
 // routes returns the handler of all routes, with readable answers where there
 // is none.
 func (s *Server) routes() http.Handler {
