@@ -17,7 +17,7 @@ const (
 	emergencyPrefix = "emergency/"
 	emergencyEvery  = 5 * time.Minute
 	emergencyBound  = 10 * time.Second // of one message, all attempts together
-	emergencyAtOnce = 32               // messages under way; more are dropped
+	emergencyAtOnce = 8                // messages under way to one destination; more are dropped
 )
 
 // EmergencyOptions are what an Emergency may be given.
@@ -33,7 +33,7 @@ type Emergency struct {
 	destinations []Destination
 	log          *slog.Logger
 	now          func() time.Time
-	slots        chan struct{}
+	slots        []chan struct{} // by destination, so that a hung one takes no other's
 	wg           sync.WaitGroup
 
 	mu     sync.Mutex
@@ -49,10 +49,11 @@ func NewEmergency(destinations []Destination, opts EmergencyOptions) *Emergency 
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Emergency{
-		destinations: destinations, log: opts.Logger, now: opts.Now,
-		slots: make(chan struct{}, emergencyAtOnce), bucket: map[string]int64{},
+	e := &Emergency{destinations: destinations, log: opts.Logger, now: opts.Now, bucket: map[string]int64{}}
+	for range destinations {
+		e.slots = append(e.slots, make(chan struct{}, emergencyAtOnce))
 	}
+	return e
 }
 
 // Tell puts a sentence before people. kind is a short constant such as
@@ -72,15 +73,15 @@ func (e *Emergency) Tell(ctx context.Context, kind, text string) {
 	e.log.Error("emergency", "kind", kind, "text", text)
 
 	m := emergencyMessage(kind, text, bucket, now)
-	for _, d := range e.destinations {
+	for i, d := range e.destinations {
 		select {
-		case e.slots <- struct{}{}:
+		case e.slots[i] <- struct{}{}:
 		default:
 			e.log.Error("too many emergencies at once, this one is not told", "destination", d.Name, "kind", kind)
 			continue
 		}
 		e.wg.Go(func() {
-			defer func() { <-e.slots }()
+			defer func() { <-e.slots[i] }()
 			e.tell(context.WithoutCancel(ctx), d, m)
 		})
 	}

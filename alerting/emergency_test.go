@@ -64,11 +64,11 @@ func TestAnEmergencyBlocksNobodyAndGivesUpAfterTenSeconds(t *testing.T) {
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("given up after %s", took)
 		}
-		if n := hung.Calls() + good.Calls(); n > 32 {
-			t.Errorf("%d messages under way at once, want at most 32", n)
+		if n := hung.Calls(); n != 8 {
+			t.Errorf("%d messages hang at once, want 8", n)
 		}
-		if len(good.Posts()) == 0 {
-			t.Error("the good destination heard nothing")
+		if n := len(good.Posts()); n < 8 {
+			t.Errorf("the good destination heard only %d", n)
 		}
 	})
 }
