@@ -107,12 +107,13 @@ func facts(m alerting.Message) []slack.Block {
 		since = worst.ActiveAt
 	}
 	add("Since", when(since))
-	add("Severity", markup(i.Severity, shareField))
 	if i.State == belay.Resolved {
 		add("Until", when(i.ResolvedAt))
-	} else if r != nil && r.State == belay.RollbackCountdown {
+	}
+	add("Severity", markup(i.Severity, shareField))
+	if r != nil && r.State == belay.RollbackCountdown && i.State != belay.Resolved {
 		add("Acts at", when(r.VetoUntil))
-		add("To stop it", code("belay rollback stop "+r.Target.Service.String(), shareField))
+		add("To stop it", code("belay rollback stop "+r.ID, shareField))
 	}
 	if i.AcknowledgedBy != "" {
 		add("Acknowledged", markup(i.AcknowledgedBy, shareField)+", "+when(i.AcknowledgedAt))
