@@ -242,7 +242,7 @@ func TestARestoreFinishesWhenBelayIsKilled(t *testing.T) {
 	t.Parallel()
 	begun, done := filepath.Join(t.TempDir(), "begun"), filepath.Join(t.TempDir(), "done")
 	argv := self("as-belay", begun, done)
-	belayd := exec.Command(argv[0], argv[1:]...)
+	belayd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	if err := belayd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -40,13 +40,13 @@ func TestMain(m *testing.M) {
 		select {}
 	case "as-hang": // PIDFILE: with a child, neither of which can be asked to end
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
-		child := exec.Command(os.Args[0], "as-sleep")
+		child := exec.CommandContext(context.Background(), os.Args[0], "as-sleep")
 		child.Stdout, child.Stderr = os.Stdout, os.Stderr
 		check(child.Start())
 		check(os.WriteFile(args[0], fmt.Appendf(nil, "%d %d", os.Getpid(), child.Process.Pid), 0o600))
 		time.Sleep(time.Hour)
 	case "as-leave": // PIDFILE TEXT: ends well, and leaves a child behind that holds its output
-		child := exec.Command(os.Args[0], "as-sleep")
+		child := exec.CommandContext(context.Background(), os.Args[0], "as-sleep")
 		child.Stdout, child.Stderr = os.Stdout, os.Stderr
 		check(child.Start())
 		check(os.WriteFile(args[0], fmt.Appendf(nil, "%d", child.Process.Pid), 0o600))

@@ -64,12 +64,12 @@ func (p process) act(ctx context.Context, stdin []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s was not started: %w", p, err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	said, err := nameless(nil)
 	if err != nil {
 		return fmt.Errorf("%s was not started: %w", p, err)
 	}
-	defer said.Close()
+	defer func() { _ = said.Close() }()
 
 	timed, cancel := p.deadline(ctx)
 	defer cancel(nil)
@@ -144,7 +144,7 @@ func (p process) explain(ctx context.Context, cmd *exec.Cmd, err error, stderr [
 	}
 	return fmt.Errorf("%s: %w", p, &exitError{
 		code:   exit.ExitCode(),
-		reason: exit.ProcessState.String() + because(stderr),
+		reason: exit.String() + because(stderr),
 	})
 }
 
@@ -199,13 +199,13 @@ func nameless(text []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer named.Close()
-	defer os.Remove(named.Name())
-	if _, err := named.Write(text); err != nil {
-		return nil, err
+	_, err = named.Write(text)
+	if err = errors.Join(err, named.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(named.Name()))
 	}
 	// Appending writers go on at the end after keepShort has cut the file.
-	return os.OpenFile(named.Name(), os.O_RDWR|os.O_APPEND, 0)
+	f, err := os.OpenFile(named.Name(), os.O_RDWR|os.O_APPEND, 0)
+	return f, errors.Join(err, os.Remove(named.Name()))
 }
 
 // keepShort cuts the file when it grows beyond what is read of it, so that a

@@ -32,7 +32,7 @@ func TestActivateKilledAtAnyStepMakesOneChangeInTheEnd(t *testing.T) {
 			bad := add(t, s, "v2", "b", Manifest{})
 			deploy(t, s, "v1")
 			deploy(t, s, "v2")
-			err := exec.Command(self(t), "as-activate-dying", filepath.Dir(s.dir), s.name, "op", string(bad), string(good), tc.step).Run()
+			err := exec.CommandContext(t.Context(), self(t), "as-activate-dying", filepath.Dir(s.dir), s.name, "op", string(bad), string(good), tc.step).Run()
 			if err == nil || err.Error() != "signal: killed" {
 				t.Fatalf("activate ended with %v, want to be killed at step %s", err, tc.step)
 			}
@@ -81,7 +81,7 @@ func TestActivateKilledAtRandomMomentsMakesOneChangeInTheEnd(t *testing.T) {
 		deploy(t, s, "v2")
 		before := len(lines(t, s))
 		id := "op-" + string(rune('a'+i))
-		cmd := exec.Command(self(t), "as-releases", "--dir", filepath.Dir(s.dir), "activate", s.name)
+		cmd := exec.CommandContext(t.Context(), self(t), "as-releases", "--dir", filepath.Dir(s.dir), "activate", s.name)
 		cmd.Env = append(os.Environ(), "BELAY_OPERATION="+id, "BELAY_SEEN="+string(bad), "BELAY_TO="+string(good))
 		begin := time.Now()
 		must(t, cmd.Start())

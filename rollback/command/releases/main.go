@@ -42,13 +42,15 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case err == nil:
 		return command.ExitDone
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
+		if _, err := io.WriteString(stdout, usage); err != nil {
+			return 1
+		}
 		return command.ExitDone
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "%s\n%s\n", usage, err)
+		_, _ = fmt.Fprintf(stderr, "%s\n%s\n", usage, err)
 		return exitUsage
 	}
-	fmt.Fprintln(stderr, err)
+	_, _ = fmt.Fprintln(stderr, err)
 	switch {
 	case errors.Is(err, belay.ErrSuperseded):
 		return command.ExitSuperseded

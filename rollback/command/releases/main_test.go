@@ -28,7 +28,6 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	switch args := os.Args[2:]; os.Args[1] {
 	case "as-releases":
 		os.Exit(Main(ctx, args, os.Stdin, os.Stdout, os.Stderr))
@@ -42,7 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "as-shop-stubborn": // does not stop when it is told to, and has a child
 		signal.Ignore(syscall.SIGTERM)
-		child := exec.Command(os.Args[0], "as-shop-child")
+		child := exec.CommandContext(ctx, os.Args[0], "as-shop-child")
 		if err := child.Start(); err != nil {
 			panic(err)
 		}
@@ -136,7 +135,7 @@ func open(t testing.TB) *Service {
 // startSupervisor runs a supervisor as a process of its own until the test ends.
 func startSupervisor(t testing.TB, s *Service) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(self(t), "as-releases", "--dir", filepath.Dir(s.dir), "supervise", s.name)
+	cmd := exec.CommandContext(context.Background(), self(t), "as-releases", "--dir", filepath.Dir(s.dir), "supervise", s.name)
 	said, err := os.CreateTemp(t.TempDir(), "supervisor")
 	if err != nil {
 		t.Fatal(err)

@@ -144,7 +144,7 @@ func (s *Service) supervisor() (pid int, alive bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	// The lock, not the number, says that it lives: numbers are given out again.
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
 		return 0, false

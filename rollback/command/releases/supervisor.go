@@ -60,7 +60,7 @@ func (s Supervisor) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer claim.Close()
+	defer func() { _ = claim.Close() }() // closing it gives up the lock
 
 	// The kernel ends the child with the thread that has started it (where it
 	// knows how), so that thread must be this one and must stay.
@@ -194,7 +194,8 @@ func (w *watch) start(now time.Time) {
 	}
 	w.st.Content, w.st.Version = content, m.Version
 	w.set(Starting, "")
-	cmd := exec.Command(m.Argv[0], m.Argv[1:]...)
+	// Its end is asked for by stop, step by step, not by a context.
+	cmd := exec.CommandContext(context.Background(), m.Argv[0], m.Argv[1:]...)
 	cmd.Dir = dir
 	cmd.Env = os.Environ()
 	for k, v := range m.Env {
@@ -280,12 +281,14 @@ func (w *watch) stop() {
 	}
 	c.end()
 	_ = syscall.Kill(-c.pid, syscall.SIGTERM)
+	var how error
 	select {
-	case <-c.done:
+	case how = <-c.done:
 	case <-time.After(stopGrace):
 		_ = syscall.Kill(-c.pid, syscall.SIGKILL)
-		<-c.done
+		how = <-c.done
 	}
+	w.Logger.Info("release stopped", "service", w.Service, "release", w.st.Release, "pid", c.pid, "how", how)
 	_ = syscall.Kill(-c.pid, syscall.SIGKILL) // what its leader left behind
 	w.child, w.st.PID = nil, 0
 }
@@ -342,7 +345,7 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	if resp.StatusCode != http.StatusOK {
 		return errors.New(resp.Status)

@@ -155,7 +155,7 @@ func TestASecondSupervisorIsRefused(t *testing.T) {
 
 func TestAReleaseIsConvergedWhenItsHealthAnswers(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	addr := l.Addr().String()
 	must(t, l.Close())
