@@ -195,7 +195,7 @@ type expander struct {
 // labels returns the labels that an alert over this element has.
 func (x *expander) labels(smpl promql.Sample) labels.Labels {
 	lb := labels.NewBuilder(smpl.Metric)
-	lb.Del(labels.MetricName)
+	lb.Del(model.MetricNameLabel)
 	x.rule.Labels.Range(func(l labels.Label) { lb.Set(l.Name, x.expand(l.Value, smpl)) })
 	lb.Set(labels.AlertName, x.rule.Name)
 	return lb.Labels()

@@ -86,6 +86,7 @@ type Engine struct {
 	groups  []*group
 	readers map[string][]*group // by metric name
 	nosy    []*group            // groups that may read any name
+	written map[string]bool     // names that rules write
 	slots   chan struct{}
 	states  map[*Rule]*ruleState
 	started time.Time // set by Run
@@ -100,7 +101,10 @@ func New(set Set, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	set.link()
-	e := &Engine{opts: opts, log: opts.Logger, readers: map[string][]*group{}, states: map[*Rule]*ruleState{}, slots: make(chan struct{}, concurrency)}
+	e := &Engine{
+		opts: opts, log: opts.Logger, readers: map[string][]*group{}, states: map[*Rule]*ruleState{},
+		written: map[string]bool{alertsMetric: true, alertsForStateMetric: true}, slots: make(chan struct{}, concurrency),
+	}
 	e.queries = promql.NewEngine(promql.EngineOpts{
 		MaxSamples: maxSamples, Timeout: maxTimeout, LookbackDelta: opts.Lookback,
 		EnableAtModifier: true, EnableNegativeOffset: true,
@@ -124,6 +128,9 @@ func (e *Engine) add(def *Group) error {
 		e.states[st.rule] = st
 	}
 	for _, r := range def.Rules {
+		if r.Recording {
+			e.written[r.Name] = true
+		}
 		if r.Recording && e.opts.Appendable == nil {
 			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
 		}
@@ -165,11 +172,15 @@ func (e *Engine) Touched(names map[string]struct{}, at time.Time) {
 	if !e.opts.OnScrape || len(names) == 0 {
 		return
 	}
-	for _, g := range e.nosy {
-		g.touch(at)
-	}
+	news := false
 	for name := range names {
+		news = news || !e.written[name]
 		for _, g := range e.readers[name] {
+			g.touch(at)
+		}
+	}
+	for _, g := range e.nosy {
+		if news { // or what rules write would wake them for ever
 			g.touch(at)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -59,7 +60,7 @@ func newSelector(vs *parser.VectorSelector) selector {
 	plain.Name, plain.LabelMatchers = "x", nil
 	s.place = plain.String()
 	for _, m := range vs.LabelMatchers {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
 			s.name = m.Value
 		}
 	}

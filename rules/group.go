@@ -19,9 +19,14 @@ type group struct {
 	wake     chan struct{}
 	duration telemetry.Histogram
 
+	// clock has a mutex of its own, so that telling of samples waits for nothing.
+	clock struct {
+		sync.Mutex
+		touched time.Time // first commit that no evaluation has seen; zero if none
+		begun   time.Time // what the running evaluation answers; zero between evaluations
+	}
+
 	mu       sync.Mutex // guards what follows, and the states of the rules
-	touched  time.Time  // first commit that no evaluation has seen; zero if none
-	begun    time.Time  // what the running evaluation answers; zero between evaluations
 	lastEval time.Time
 	took     time.Duration
 	retry    bool // a change could not be journalled
@@ -79,11 +84,11 @@ func (g *group) locked(f func()) {
 }
 
 func (g *group) touch(at time.Time) {
-	g.locked(func() {
-		if g.touched.IsZero() || at.Before(g.touched) {
-			g.touched = at
-		}
-	})
+	g.clock.Lock()
+	if g.clock.touched.IsZero() || at.Before(g.clock.touched) {
+		g.clock.touched = at
+	}
+	g.clock.Unlock()
 	select {
 	case g.wake <- struct{}{}:
 	default:
@@ -91,11 +96,11 @@ func (g *group) touch(at time.Time) {
 }
 
 func (g *group) waiting() (oldest time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	oldest = g.begun
-	if oldest.IsZero() || (!g.touched.IsZero() && g.touched.Before(oldest)) {
-		oldest = g.touched
+	g.clock.Lock()
+	defer g.clock.Unlock()
+	oldest = g.clock.begun
+	if touched := g.clock.touched; oldest.IsZero() || (!touched.IsZero() && touched.Before(oldest)) {
+		oldest = touched
 	}
 	return oldest
 }
@@ -122,14 +127,8 @@ func (g *group) run(ctx context.Context) {
 // turn waits for one of the engine's slots and evaluates. It returns false
 // when ctx has ended.
 func (g *group) turn(ctx context.Context) bool {
-	committed := time.Time{}
-	g.locked(func() {
-		committed, g.touched = g.touched, time.Time{}
-		g.begun, g.retry = time.Now(), false
-		if !committed.IsZero() && committed.Before(g.begun) {
-			g.begun = committed
-		}
-	})
+	committed := g.begin()
+	g.locked(func() { g.retry = false })
 	select {
 	case <-ctx.Done():
 		return false
@@ -144,13 +143,36 @@ func (g *group) turn(ctx context.Context) bool {
 	g.evaluate(ctx, ts)
 	took := time.Since(start)
 	g.duration.Observe(took.Seconds())
-	g.locked(func() { g.begun, g.lastEval, g.took = time.Time{}, ts, took })
+	g.locked(func() { g.lastEval, g.took = ts, took })
+	g.end()
 	return ctx.Err() == nil
+}
+
+// begin takes over the samples that wait, and returns when the first of them
+// was committed.
+func (g *group) begin() (committed time.Time) {
+	g.clock.Lock()
+	defer g.clock.Unlock()
+	committed, g.clock.touched = g.clock.touched, time.Time{}
+	g.clock.begun = time.Now()
+	if !committed.IsZero() && committed.Before(g.clock.begun) {
+		g.clock.begun = committed
+	}
+	return committed
+}
+
+func (g *group) end() {
+	g.clock.Lock()
+	defer g.clock.Unlock()
+	g.clock.begun = time.Time{}
 }
 
 // due returns when the group must be evaluated next: at its heartbeat, for
 // samples that wait, and when an alert changes by the clock.
 func (g *group) due() time.Time {
+	g.clock.Lock()
+	waits := !g.clock.touched.IsZero()
+	g.clock.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lastEval.IsZero() {
@@ -158,7 +180,7 @@ func (g *group) due() time.Time {
 	}
 	due := g.lastEval.Add(g.interval)
 	soon := g.lastEval.Add(g.e.opts.MinInterval)
-	if (!g.touched.IsZero() || g.retry) && soon.Before(due) {
+	if (waits || g.retry) && soon.Before(due) {
 		due = soon
 	}
 	for _, st := range g.rules {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
 
@@ -200,7 +201,7 @@ func (s samples) at(element labels.Labels) time.Time {
 	names := make([]string, 0, element.Len())
 	key := ""
 	element.Range(func(l labels.Label) {
-		if l.Name != labels.MetricName {
+		if l.Name != model.MetricNameLabel {
 			names, key = append(names, l.Name), key+l.Name+"\xff"
 		}
 	})

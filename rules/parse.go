@@ -84,8 +84,11 @@ func Parse(file string, text []byte) (Set, strict.Problems) {
 		return Set{}, ps
 	}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Content) == 0 {
-		return Set{}, nil // strict.Parse has read it: the file is empty
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return Set{}, strict.Problems{{File: file, What: err.Error()}}
+	}
+	if len(doc.Content) == 0 {
+		return Set{}, nil // an empty file
 	}
 	r := &reader{file: file, parser: parser.NewParser(parser.Options{})}
 	set := r.set(doc.Content[0])
@@ -283,9 +286,10 @@ func (r *reader) split(node *yaml.Node, rule *Rule) (plain *yaml.Node, found key
 			r.problem(f.key.Line, strings.Join(ruleKeys, ", "), "the key %q is not built yet", f.name)
 		case slices.Contains(ruleKeys, f.name):
 			plain.Content = append(plain.Content, f.key, f.value)
-			if f.name == "labels" {
+			switch f.name {
+			case "labels":
 				found.labels = f
-			} else if f.name == "annotations" {
+			case "annotations":
 				found.annotations = f
 			}
 		default:

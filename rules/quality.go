@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -127,7 +128,7 @@ func (r *Rule) reads(t *Target) (reads, fails bool) {
 // with its samples.
 func contradicts(matchers []*labels.Matcher, target labels.Labels) bool {
 	for _, m := range matchers {
-		if m.Name == labels.MetricName {
+		if m.Name == model.MetricNameLabel {
 			continue
 		}
 		if v := target.Get(m.Name); v != "" && !m.Matches(v) {

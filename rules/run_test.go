@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
@@ -147,6 +148,24 @@ groups:
 	})
 }
 
+func TestARuleOverAnyMetricIsNotWokenByWhatRulesWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var n atomic.Int64
+		e := w.load(`groups: [{name: g, rules: [{alert: Many, expr: 'count({job="shop"}) > 1'}]}]`,
+			func(o *Options) { o.Targets = nil; evaluations(o, &n) })
+		running(t, e)
+		time.Sleep(2 * time.Second)
+		n.Store(0)
+		e.Touched(touchedNames("ALERTS", "ALERTS_FOR_STATE"), time.Now())
+		synctest.Wait()
+		same(t, "what it writes itself", int64(0), n.Load())
+		e.Touched(touchedNames("ALERTS", "anything"), time.Now())
+		synctest.Wait()
+		same(t, "anything else", int64(1), n.Load())
+	})
+}
+
 // stuckStorage answers queries for one metric only when their context ends.
 type stuckStorage struct {
 	storage.Queryable
@@ -165,7 +184,7 @@ func (s stuckStorage) Querier(mint, maxt int64) (storage.Querier, error) {
 
 func (q stuckQuerier) Select(ctx context.Context, sort bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
 	for _, m := range ms {
-		if m.Name == labels.MetricName && m.Value == q.name {
+		if m.Name == model.MetricNameLabel && m.Value == q.name {
 			<-ctx.Done()
 			return storage.ErrSeriesSet(ctx.Err())
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -143,7 +144,7 @@ func (r *Rule) placeholder() labels.Labels {
 	clash := map[string]bool{}
 	for _, s := range r.inputs {
 		for _, m := range s.matchers {
-			if m.Type != labels.MatchEqual || m.Name == labels.MetricName {
+			if m.Type != labels.MatchEqual || m.Name == model.MetricNameLabel {
 				continue
 			}
 			if v := lb.Get(m.Name); v != "" && v != m.Value {

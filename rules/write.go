@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/model/value"
@@ -54,7 +55,7 @@ func relabel(vector promql.Vector, rule *Rule) error {
 	lb := labels.NewBuilder(labels.EmptyLabels())
 	for i := range vector {
 		lb.Reset(vector[i].Metric)
-		lb.Set(labels.MetricName, rule.Name)
+		lb.Set(model.MetricNameLabel, rule.Name)
 		rule.Labels.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
 		vector[i].Metric = lb.Labels()
 	}
@@ -100,9 +101,9 @@ func alertSeries(alerts []belay.Alert) promql.Vector {
 	lb := labels.NewBuilder(labels.EmptyLabels())
 	for _, a := range alerts {
 		lb.Reset(a.Labels)
-		lb.Set(labels.MetricName, alertsForStateMetric)
+		lb.Set(model.MetricNameLabel, alertsForStateMetric)
 		vector = append(vector, promql.Sample{Metric: lb.Labels(), F: float64(a.ActiveAt.Unix())})
-		lb.Set(labels.MetricName, alertsMetric)
+		lb.Set(model.MetricNameLabel, alertsMetric)
 		lb.Set(alertStateLabel, string(a.State))
 		vector = append(vector, promql.Sample{Metric: lb.Labels(), F: 1})
 	}
