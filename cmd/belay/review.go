@@ -44,7 +44,7 @@ func reviewCommand(env *environment) *cobra.Command {
 // would obey. Lines stay as they are.
 func markdown(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if unicode.Is(unicode.Cf, r) || (unicode.IsControl(r) && r != '\n' && r != '\t') {
 			return -1
 		}
 		return r
