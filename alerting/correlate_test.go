@@ -80,44 +80,53 @@ func TestTheDecisionOverOneService(t *testing.T) {
 		{"a pending alert opens nothing", situation{alerts: []belay.Alert{queuePending}}, ""},
 		{"an alert that only observes opens nothing", situation{alerts: []belay.Alert{observed}}, ""},
 		{
-			"a firing alert opens", situation{alerts: []belay.Alert{errors}},
+			"a firing alert opens",
+			situation{alerts: []belay.Alert{errors}},
 			"opened triggered critical Errors=firing | checkout production: Errors at 5, limit > 2, since 11:59:00 UTC\n",
 		},
 		{
-			"all that fire open one incident, the most severe first", situation{alerts: []belay.Alert{queue, queuePending, errors}},
+			"all that fire open one incident, the most severe first",
+			situation{alerts: []belay.Alert{queue, queuePending, errors}},
 			"opened triggered critical Errors=firing Queue=firing | checkout production: Errors at 5, limit > 2, since 11:59:00 UTC; Queue fires too\n",
 		},
 		{
-			"another alert joins", situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errors, queue}},
+			"another alert joins",
+			situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errors, queue}},
 			"joined triggered critical Errors=firing Queue=firing | fires too: Queue at 5, limit > 2, since 11:59:00 UTC\n",
 		},
 		{
-			"a worse alert raises the severity", situation{open: incident(belay.Triggered, queue), alerts: []belay.Alert{queue, errors}},
+			"a worse alert raises the severity",
+			situation{open: incident(belay.Triggered, queue), alerts: []belay.Alert{queue, errors}},
 			"joined triggered critical Queue=firing Errors=firing | fires too: Errors at 5, limit > 2, since 11:59:00 UTC; the incident is now critical\n",
 		},
 		{"a pending alert does not join", situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errors, queuePending}}, ""},
 		{"an evaluation that finds the same says nothing", situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{looked}}, ""},
 		{
-			"one of two ends", situation{open: incident(belay.Triggered, errors, queue), alerts: []belay.Alert{errorsEnded, queue}},
+			"one of two ends",
+			situation{open: incident(belay.Triggered, errors, queue), alerts: []belay.Alert{errorsEnded, queue}},
 			"updated triggered critical Errors=inactive Queue=firing | Errors has ended at 12:00:00 UTC\n",
 		},
 		{
-			"all end", situation{open: incident(belay.Acknowledged, errors), alerts: []belay.Alert{errorsEnded}},
+			"all end",
+			situation{open: incident(belay.Acknowledged, errors), alerts: []belay.Alert{errorsEnded}},
 			"updated acknowledged critical Errors=inactive | Errors has ended at 12:00:00 UTC\n" +
 				"resolved resolved critical Errors=inactive | every alert has ended; resolved after 1 min\n",
 		},
 		{
-			"one ends as another begins: the same incident goes on", situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errorsEnded, queue}},
+			"one ends as another begins: the same incident goes on",
+			situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errorsEnded, queue}},
 			"joined triggered critical Errors=inactive Queue=firing | fires too: Queue at 5, limit > 2, since 11:59:00 UTC\n" +
 				"updated triggered critical Errors=inactive Queue=firing | Errors has ended at 12:00:00 UTC\n",
 		},
 		{
-			"an alert on its way back holds the incident open", situation{open: incident(belay.Triggered, errorsEnded), alerts: []belay.Alert{errorsBack}},
+			"an alert on its way back holds the incident open",
+			situation{open: incident(belay.Triggered, errorsEnded), alerts: []belay.Alert{errorsBack}},
 			"updated triggered critical Errors=pending | Errors is coming back\n",
 		},
 		{"an alert of which nothing is known any more does not end", situation{open: incident(belay.Triggered, errors)}, ""},
 		{
-			"a rollback acts", situation{open: incident(belay.Acknowledged, errors), alerts: []belay.Alert{errors}, rollback: rollback(belay.RollbackIntended)},
+			"a rollback acts",
+			situation{open: incident(belay.Acknowledged, errors), alerts: []belay.Alert{errors}, rollback: rollback(belay.RollbackIntended)},
 			"updated mitigating critical Errors=firing | a rollback to 1.41.3 is under way\n",
 		},
 		{"a refused rollback changes nothing", situation{open: incident(belay.Triggered, errors), alerts: []belay.Alert{errors}, rollback: rollback(belay.RollbackRefused)}, ""},
@@ -129,16 +138,19 @@ func TestTheDecisionOverOneService(t *testing.T) {
 		{"a planned rollback holds the incident open", situation{open: incident(belay.Triggered, errorsEnded), rollback: rollback(belay.RollbackPlanned)}, ""},
 		{"so does a countdown", situation{open: incident(belay.Triggered, errorsEnded), rollback: rollback(belay.RollbackCountdown)}, ""},
 		{
-			"the rollback recovered, something still fires", situation{open: incident(belay.Mitigating, errors, queue), alerts: []belay.Alert{errorsEnded, queue}, rollback: rollback(belay.RollbackRecovered)},
+			"the rollback recovered, something still fires",
+			situation{open: incident(belay.Mitigating, errors, queue), alerts: []belay.Alert{errorsEnded, queue}, rollback: rollback(belay.RollbackRecovered)},
 			"updated mitigated critical Errors=inactive Queue=firing | Errors has ended at 12:00:00 UTC; rolled back to 1.41.3 and healthy again\n",
 		},
 		{
-			"the rollback recovered and everything has ended", situation{open: incident(belay.Mitigating, errorsEnded), rollback: rollback(belay.RollbackRecovered)},
+			"the rollback recovered and everything has ended",
+			situation{open: incident(belay.Mitigating, errorsEnded), rollback: rollback(belay.RollbackRecovered)},
 			"updated mitigated critical Errors=inactive | rolled back to 1.41.3 and healthy again\n" +
 				"resolved resolved critical Errors=inactive | every alert has ended; resolved after 1 min\n",
 		},
 		{
-			"what fires after the recovery is not mitigated", situation{open: incident(belay.Mitigated, errorsEnded), alerts: []belay.Alert{later}, rollback: rollback(belay.RollbackRecovered)},
+			"what fires after the recovery is not mitigated",
+			situation{open: incident(belay.Mitigated, errorsEnded), alerts: []belay.Alert{later}, rollback: rollback(belay.RollbackRecovered)},
 			"updated triggered critical Errors=firing | Errors fires again: Errors at 5, limit > 2; no rollback helps any more; nobody has acknowledged it\n",
 		},
 		{
@@ -152,11 +164,13 @@ func TestTheDecisionOverOneService(t *testing.T) {
 		},
 		{"a firing that a person closed opens nothing", situation{alerts: []belay.Alert{errors}, spent: map[string]time.Time{"Errors": errors.FiredAt}}, ""},
 		{
-			"when it fires anew, it does", situation{alerts: []belay.Alert{later}, spent: map[string]time.Time{"Errors": errors.FiredAt}},
+			"when it fires anew, it does",
+			situation{alerts: []belay.Alert{later}, spent: map[string]time.Time{"Errors": errors.FiredAt}},
 			"opened triggered critical Errors=firing | checkout production: Errors at 5, limit > 2, since 11:59:00 UTC\n",
 		},
 		{
-			"another alert opens, and takes the closed one in", situation{alerts: []belay.Alert{errors, queue}, spent: map[string]time.Time{"Errors": errors.FiredAt}},
+			"another alert opens, and takes the closed one in",
+			situation{alerts: []belay.Alert{errors, queue}, spent: map[string]time.Time{"Errors": errors.FiredAt}},
 			"opened triggered critical Errors=firing Queue=firing | checkout production: Errors at 5, limit > 2, since 11:59:00 UTC; Queue fires too\n",
 		},
 	} {

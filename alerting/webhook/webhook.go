@@ -206,10 +206,10 @@ func withoutAddress(err error) string {
 
 // fingerprint names the set of alerts and their states.
 func fingerprint(p payload) string {
-	h := sha256.New()
-	fmt.Fprintln(h, p.Status, p.TruncatedAlerts)
+	b := fmt.Appendln(nil, p.Status, p.TruncatedAlerts)
 	for _, a := range p.Alerts {
-		fmt.Fprintln(h, a.Fingerprint, a.Status, a.StartsAt.UnixNano())
+		b = fmt.Appendln(b, a.Fingerprint, a.Status, a.StartsAt.UnixNano())
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }

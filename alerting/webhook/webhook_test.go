@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -239,15 +238,9 @@ func TestNoAnswerIsAmbiguousButNoConnectionIsNot(t *testing.T) {
 		t.Errorf("connection cut: %v", err)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "http://" + l.Addr().String() + "/secret-path"
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = notifier(t, alerting.Webhook{URL: alerting.Secret(closed)}).Notify(t.Context(), message(an("Errors", belay.AlertFiring)))
+	gone := newHook(t, nil)
+	gone.Close()
+	_, err = notifier(t, alerting.Webhook{URL: alerting.Secret(gone.URL + "/secret-path")}).Notify(t.Context(), message(an("Errors", belay.AlertFiring)))
 	if err == nil || errors.Is(err, alerting.ErrAmbiguous) || errors.Is(err, alerting.ErrPermanent) || strings.Contains(err.Error(), "secret-path") {
 		t.Errorf("no connection: %v", err)
 	}
