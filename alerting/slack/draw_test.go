@@ -26,16 +26,14 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 var (
-	day    = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	fired  = at(14, 3, 22)
-	opened = at(14, 3, 22)
+	fired  = at(3, 22)
+	opened = at(3, 22)
 	good   = belay.Revision{Content: "sha256:5c0ffee5c0ffee00", Version: "1.41.3"}
 	bad    = belay.Revision{Content: "sha256:bad0bad0bad0bad0", Version: "1.42.0"}
 )
 
-func at(h, m, s int) time.Time {
-	return day.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second)
-}
+// at is a moment of the hour in which the story happens.
+func at(m, s int) time.Time { return time.Date(2026, 11, 23, 14, m, s, 0, time.UTC) }
 
 func incident(state belay.IncidentState) belay.Incident {
 	return belay.Incident{
@@ -44,7 +42,7 @@ func incident(state belay.IncidentState) belay.Incident {
 		Alerts: []belay.Alert{{
 			ID: "a-1", Rule: "CheckoutErrors", Labels: labels.FromStrings("severity", "critical", "service", "checkout"),
 			Annotations: map[string]string{"summary": "error ratio"}, State: belay.AlertFiring, Value: 0.0812,
-			Condition: "> 0.02", ActiveAt: at(14, 3, 10), FiredAt: fired, EvaluatedAt: fired, DataAt: fired, Verdict: belay.Fail,
+			Condition: "> 0.02", ActiveAt: at(3, 10), FiredAt: fired, EvaluatedAt: fired, DataAt: fired, Verdict: belay.Fail,
 		}},
 	}
 }
@@ -54,9 +52,9 @@ func rollback(state belay.RollbackState, reason string) *belay.Rollback {
 		ID: "op-1", Incident: "i-1", Target: belay.Target{Service: incident("").Service, Platform: "command"},
 		From: bad, To: good, Mode: belay.ModeAuto, State: state, Reason: reason,
 		Suspects: []belay.Suspect{{Score: 0.9, Why: "began 1 min 10 s before the damage", Deployment: belay.Deployment{
-			ID: "d-1", From: good, To: bad, StartedAt: at(14, 2, 0), Actor: "ci", Commit: "0a1b2c3d4e5f",
+			ID: "d-1", From: good, To: bad, StartedAt: at(2, 0), Actor: "ci", Commit: "0a1b2c3d4e5f",
 		}}},
-		VetoUntil: at(14, 4, 24), RecoveryHold: 5 * time.Minute,
+		VetoUntil: at(4, 24), RecoveryHold: 5 * time.Minute,
 	}
 }
 
@@ -72,36 +70,36 @@ func firing() alerting.Message {
 }
 
 func countdown() alerting.Message {
-	return message(incident(belay.Triggered), rollback(belay.RollbackCountdown, "told; waiting"), at(14, 3, 24))
+	return message(incident(belay.Triggered), rollback(belay.RollbackCountdown, "told; waiting"), at(3, 24))
 }
 
 func refused() alerting.Message {
 	r := rollback(belay.RollbackRefused, "the mode of checkout production is notify")
 	r.Mode = belay.ModeNotify
 	i := incident(belay.Acknowledged)
-	i.AcknowledgedBy, i.AcknowledgedAt = "anna", at(14, 5, 0)
-	return message(i, r, at(14, 5, 0))
+	i.AcknowledgedBy, i.AcknowledgedAt = "anna", at(5, 0)
+	return message(i, r, at(5, 0))
 }
 
 func rollingBack() alerting.Message {
 	r := rollback(belay.RollbackConverging, "the platform accepted")
-	r.ActedAt = at(14, 4, 25)
-	return message(incident(belay.Mitigating), r, at(14, 4, 26))
+	r.ActedAt = at(4, 25)
+	return message(incident(belay.Mitigating), r, at(4, 26))
 }
 
 func notHelped() alerting.Message {
 	r := rollback(belay.RollbackNotRecovered, "still failing after 15 min")
-	r.ActedAt = at(14, 4, 25)
-	return message(incident(belay.Mitigating), r, at(14, 19, 26))
+	r.ActedAt = at(4, 25)
+	return message(incident(belay.Mitigating), r, at(19, 26))
 }
 
 func recovered() alerting.Message {
 	r := rollback(belay.RollbackRecovered, "healthy for 5 min")
-	r.ActedAt, r.ConvergedAt, r.HealthyAt, r.ClosedAt = at(14, 4, 25), at(14, 4, 40), at(14, 5, 0), at(14, 10, 0)
+	r.ActedAt, r.ConvergedAt, r.HealthyAt, r.ClosedAt = at(4, 25), at(4, 40), at(5, 0), at(10, 0)
 	i := incident(belay.Resolved)
-	i.ResolvedAt = at(14, 10, 0)
-	i.Alerts[0].State, i.Alerts[0].ResolvedAt = belay.AlertInactive, at(14, 5, 0)
-	m := message(i, r, at(14, 10, 0))
+	i.ResolvedAt = at(10, 0)
+	i.Alerts[0].State, i.Alerts[0].ResolvedAt = belay.AlertInactive, at(5, 0)
+	m := message(i, r, at(10, 0))
 	m.Links.Review = "http://127.0.0.1:9720/reviews/i-1"
 	return m
 }
@@ -124,9 +122,9 @@ func emergency(t *testing.T) alerting.Message {
 }
 
 func reply(thread string, kind belay.Kind, reason string) alerting.Message {
-	m := message(incident(belay.Triggered), nil, at(14, 3, 24))
+	m := message(incident(belay.Triggered), nil, at(3, 24))
 	m.Kind, m.Key, m.Thread = alerting.Reply, "i-1/7", thread
-	m.Event = belay.Event{Seq: 7, At: at(14, 3, 24), Kind: kind, Reason: reason}
+	m.Event = belay.Event{Seq: 7, At: at(3, 24), Kind: kind, Reason: reason}
 	return m
 }
 

@@ -136,12 +136,14 @@ func (n *Notifier) settle(ctx context.Context, m alerting.Message, d drawing) (s
 		return ref, nil
 	}
 	// What was found tells what was true when it was posted.
-	if err := n.edit(ctx, ref, d); err != nil && !errors.Is(err, errGone) {
+	err = n.edit(ctx, ref, d)
+	switch {
+	case err == nil:
+		return ref, nil
+	case !errors.Is(err, errGone):
 		return "", unsure(m, err)
-	} else if err != nil {
-		return "", nil
 	}
-	return ref, nil
+	return "", nil // it is gone by now: post it
 }
 
 // A target is where a message is posted.

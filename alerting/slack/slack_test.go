@@ -304,7 +304,7 @@ func TestErrorsAreOfTheKindThatTheOutboxActsOn(t *testing.T) {
 		})
 	}
 	t.Run("a refused connection", func(t *testing.T) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

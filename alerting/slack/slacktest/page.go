@@ -15,7 +15,7 @@ import (
 var assets embed.FS
 
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"mrkdwn": func(t *textObj) template.HTML { return renderObj(t) },
+	"mrkdwn": renderObj,
 	"safe":   webURL,
 }).ParseFS(assets, "page.html"))
 
@@ -50,7 +50,7 @@ func renderObj(t *textObj) template.HTML {
 		return ""
 	}
 	if t.Type == "plain_text" {
-		return template.HTML(strings.ReplaceAll(text(t.Text), "\n", "<br>")) //nolint:gosec // text escapes
+		return template.HTML(strings.ReplaceAll(text(t.Text), "\n", "<br>")) // text escapes
 	}
 	return render(t.Text)
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -290,7 +291,7 @@ func TestArgumentsComeAsFormQueryOrJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer func() { _ = res.Body.Close() }()
 	var answer struct{ OK bool }
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || !answer.OK {
 		t.Fatalf("got %v, %v", answer, err)
@@ -414,11 +415,15 @@ func TestThePageShowsTheChannelAndEscapesEverything(t *testing.T) {
 
 func get(t *testing.T, url string) string {
 	t.Helper()
-	res, err := http.Get(url) //nolint:noctx // a test on this machine
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(res.Body); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("GET %s: %s, %v", url, res.Status, err)
@@ -427,7 +432,7 @@ func get(t *testing.T, url string) string {
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -494,7 +499,7 @@ func checkMarkup(t *testing.T, out string) {
 				t.Fatalf("</%s> closes %q in %q", closing, open, out)
 			}
 			open = open[:len(open)-1]
-		case strings.Contains(" a b code em s span strong time ", " "+name+" "):
+		case slices.Contains(strings.Fields("a b code em s span strong time"), name):
 			open = append(open, name)
 		default:
 			t.Fatalf("tag %q in %q", tag, out)
@@ -502,7 +507,7 @@ func checkMarkup(t *testing.T, out string) {
 		for attributes != "" {
 			key, value, ok := strings.Cut(attributes, `="`)
 			_, after, closed := strings.Cut(value, `"`)
-			if !ok || !closed || !strings.Contains(" aria-label class datetime href rel role target title ", " "+key+" ") {
+			if !ok || !closed || !slices.Contains(strings.Fields("aria-label class datetime href rel role target title"), key) {
 				t.Fatalf("attributes %q in %q", attributes, out)
 			}
 			attributes = strings.TrimPrefix(after, " ")
