@@ -79,12 +79,13 @@ func (p process) act(ctx context.Context, stdin []byte) error {
 		return p.startError(err)
 	}
 	stop := make(chan struct{})
+	var cut []byte
 	var wg sync.WaitGroup
-	wg.Go(func() { keepShort(said, stop) })
+	wg.Go(func() { cut = keepShort(said, stop) })
 	err = cmd.Wait()
 	close(stop)
 	wg.Wait()
-	return p.explain(timed, cmd, err, tail(said))
+	return p.explain(timed, cmd, err, append(cut, tail(said)...))
 }
 
 func (p process) command(ctx context.Context) *exec.Cmd {
@@ -209,16 +210,18 @@ func nameless(text []byte) (*os.File, error) {
 }
 
 // keepShort cuts the file when it grows beyond what is read of it, so that a
-// talkative command neither fills the disk nor has to be killed for it.
-func keepShort(f *os.File, stop <-chan struct{}) {
+// talkative command neither fills the disk nor has to be killed for it. It
+// returns the end of what it cut last.
+func keepShort(f *os.File, stop <-chan struct{}) (cut []byte) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-stop:
-			return
+			return cut
 		case <-tick.C:
 			if info, err := f.Stat(); err == nil && info.Size() > maxOutput {
+				cut = tail(f)
 				_ = f.Truncate(0)
 			}
 		}

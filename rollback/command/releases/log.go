@@ -211,13 +211,14 @@ func (s *Service) repair() error {
 	return s.removePending()
 }
 
-// lock waits until nobody else changes the service, at most ten seconds.
+// lock waits until nobody else changes the service, as long as
+// its patience lasts.
 func (s *Service) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.name, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(s.patience); ; time.Sleep(5 * time.Millisecond) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil

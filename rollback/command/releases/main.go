@@ -51,6 +51,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return exitUsage
 	}
 	_, _ = fmt.Fprintln(stderr, err)
+	return exitCode(err)
+}
+
+// exitCode is the contract of the command platform.
+func exitCode(err error) int {
 	switch {
 	case errors.Is(err, belay.ErrSuperseded):
 		return command.ExitSuperseded

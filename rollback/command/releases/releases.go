@@ -47,6 +47,7 @@ const ManifestFile = "release.json"
 // processes at once.
 type Service struct {
 	dir, name string
+	patience  time.Duration // for the lock
 
 	// at is told each step of a change before it is done. Tests die there.
 	at func(step string)
@@ -63,7 +64,7 @@ func Open(dir, service string) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", service, err)
 	}
-	return &Service{dir: filepath.Join(abs, service), name: service, at: func(string) {}}, nil
+	return &Service{dir: filepath.Join(abs, service), name: service, patience: 10 * time.Second, at: func(string) {}}, nil
 }
 
 // Path returns the path of a file in the service's folder.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rollback/command"
 )
 
 func TestHashTellsReleasesApartByWhatTheyHold(t *testing.T) {
@@ -101,6 +102,24 @@ func TestActivateActsOnlyOnWhatWasSeenAndOnce(t *testing.T) {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAChangeThatIsUnderWayElsewhereIsWorthATryLater(t *testing.T) {
+	s := open(t)
+	one := add(t, s, "v1", "a", Manifest{})
+	two := add(t, s, "v2", "b", Manifest{})
+	deploy(t, s, "v1")
+	unlock, err := s.lock()
+	must(t, err)
+	s.patience = 20 * time.Millisecond
+	_, err = s.Activate(Op{ID: "op", Seen: one, To: two})
+	if code := exitCode(err); code != command.ExitTryLater {
+		t.Errorf("Activate returned %v, exit code %d, want %d", err, code, command.ExitTryLater)
+	}
+	unlock()
+	if _, err := s.Activate(Op{ID: "op", Seen: one, To: two}); err != nil {
+		t.Errorf("Activate returned %v after the lock was given up", err)
 	}
 }
 
