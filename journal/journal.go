@@ -110,8 +110,14 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(ctx)
-	return err
+	// Two processes may open a new file at once: whoever comes second finds the
+	// tables made, and at the second look finds that they should be.
+	for try := 0; ; try++ {
+		if _, err = p.Up(ctx); err == nil || try == 5 || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Duration(try+1) * 50 * time.Millisecond)
+	}
 }
 
 // Close closes the file. Appends and reads under way end first.

@@ -162,6 +162,24 @@ func TestACursorOnlyMovesForward(t *testing.T) {
 	}
 }
 
+func TestTwoProcessesMayOpenANewFileAtOnce(t *testing.T) {
+	for range 4 {
+		path := filepath.Join(t.TempDir(), "belay.db")
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				s, err := journal.Open(context.Background(), path, journal.Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = s.Close()
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func TestAnEventWithoutAReasonIsRefused(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "belay.db"), journal.Options{})
 	if _, err := s.Append(t.Context(), "s", 0, belay.Event{At: time.Now(), Kind: belay.KindNoted}); err == nil {
