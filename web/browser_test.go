@@ -55,7 +55,7 @@ func browser(t *testing.T) context.Context {
 }
 
 // ask runs an action and returns what it found.
-func ask[T any](t *testing.T, tab context.Context, action chromedp.Action[T]) T {
+func ask[T any](tab context.Context, t *testing.T, action chromedp.Action[T]) T {
 	t.Helper()
 	found, err := chromedp.Run(tab, action)
 	if err != nil {
@@ -152,8 +152,8 @@ func TestNoPageIsWiderThanAPhone(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", path, err)
 			}
-			title := ask(t, tab, chromedp.Title())
-			width := ask(t, tab, chromedp.Evaluate[float64]("document.documentElement.scrollWidth"))
+			title := ask(tab, t, chromedp.Title())
+			width := ask(tab, t, chromedp.Evaluate[float64]("document.documentElement.scrollWidth"))
 			if !strings.HasSuffix(title, "· Belay") {
 				t.Errorf("%s has the title %q: not a page of Belay", path, title)
 			}
@@ -163,7 +163,7 @@ func TestNoPageIsWiderThanAPhone(t *testing.T) {
 			if *shots != "" {
 				name := strings.Trim(strings.ReplaceAll(path, "/", "_"), "_")
 				file := filepath.Join(*shots, "page_"+name[:min(len(name), 30)]+"-"+look.name+".png")
-				if err := os.WriteFile(file, ask(t, tab, chromedp.FullScreenshot(100)), 0o600); err != nil {
+				if err := os.WriteFile(file, ask(tab, t, chromedp.FullScreenshot(100)), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -184,8 +184,8 @@ func TestAPageChangesWhileItIsLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask(t, tab, chromedp.Poll[bool](`document.body.innerText.includes("It was the cache.")`, chromedp.WithPollingTimeout(20*time.Second)))
-	refused := ask(t, tab, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[onclick],[style],script:not([src])")].map(e => e.outerHTML)`))
+	ask(tab, t, chromedp.Poll[bool](`document.body.innerText.includes("It was the cache.")`, chromedp.WithPollingTimeout(20*time.Second)))
+	refused := ask(tab, t, chromedp.Evaluate[[]string](`[...document.querySelectorAll("[onclick],[style],script:not([src])")].map(e => e.outerHTML)`))
 	if len(refused) > 0 {
 		t.Errorf("the policy forbids what the page holds: %v", refused)
 	}

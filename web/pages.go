@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/belaydev/belay"
@@ -128,10 +129,10 @@ func guardsSay(answers []belay.Answer) string {
 			no++
 		}
 	}
-	switch {
-	case no == 0:
+	switch no {
+	case 0:
 		return fmt.Sprintf("All %d guards agree", len(answers))
-	case no == 1:
+	case 1:
 		return fmt.Sprintf("1 of %d guards says no", len(answers))
 	default:
 		return fmt.Sprintf("%d of %d guards say no", no, len(answers))
@@ -185,7 +186,7 @@ func value(v belay.Value) string { return strconv.FormatFloat(float64(v), 'g', 4
 func labelPairs(ls labels.Labels) []string {
 	var out []string
 	ls.Range(func(l labels.Label) {
-		if l.Name != labels.AlertName && l.Name != labels.MetricName {
+		if l.Name != labels.AlertName && l.Name != model.MetricNameLabel {
 			out = append(out, l.Name+"="+l.Value)
 		}
 	})

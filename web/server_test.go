@@ -356,7 +356,7 @@ func TestTheStreamGoesOnWithTheJournal(t *testing.T) {
 }
 
 func TestReadyWhenBelayWatches(t *testing.T) {
-	var not error = errors.New("no target was scraped yet")
+	not := errors.New("no target was scraped yet")
 	h := build(t, nil, func(o *web.Options) { o.Ready = func() error { return not } })
 	if code, _, body := h.send(t, "GET", "/-/healthy", ""); code != 200 {
 		t.Errorf("healthy: %d %s", code, body)
@@ -376,7 +376,7 @@ func TestReadyWhenBelayWatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := httptest.NewRecorder()
-	req := httptest.NewRequest(http.MethodGet, "/-/ready", nil)
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/-/ready", nil)
 	req.Host = "127.0.0.1:9720"
 	s.Handler().ServeHTTP(rec, req)
 	if rec.Code != 503 || !strings.Contains(rec.Body.String(), "still reading the journal") {

@@ -90,20 +90,16 @@ const tailRetry = time.Second
 // When the journal cannot be read it says so and tries again: pages show what
 // was known until then.
 func (v *View) Run(ctx context.Context) error {
-	for {
-		err := v.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+	for ctx.Err() == nil {
+		if err := v.follow(ctx); err != nil && ctx.Err() == nil {
 			v.log.Error("reading the journal for the pages", "error", err, "seq", int64(v.Seq()))
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(tailRetry):
 		}
 	}
+	return nil
 }
 
 func (v *View) follow(ctx context.Context) error {

@@ -350,7 +350,10 @@ func TestTablesFitTheScreen(t *testing.T) {
 			t.Errorf("%d characters: %s", n, line)
 		}
 	}
-	at := func(line, cell string) int { return utf8.RuneCountInString(line[:strings.Index(line, cell)]) }
+	at := func(line, cell string) int {
+		before, _, _ := strings.Cut(line, cell)
+		return utf8.RuneCountInString(before)
+	}
 	if at(lines[0], "WHY") != at(lines[2], "why") {
 		t.Errorf("columns are not aligned:\n%s", strings.Join(lines, "\n"))
 	}
