@@ -27,7 +27,7 @@ func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time
 	g.fail(st, o.err)
 	g.locked(func() {
 		st.judgeAll(o, ts)
-		st.quality, st.why = o.quality, o.why
+		st.trust = o.trust
 		if o.quality != Unknown {
 			st.unknownSince = time.Time{}
 		} else if st.unknownSince.IsZero() {
@@ -64,31 +64,29 @@ func (g *group) tell(changed []Transition) {
 
 // An observation is everything that one evaluation saw.
 type observation struct {
-	quality Quality
-	why     string
-	err     error
-	found   []Found
-	fresh   bool      // the rule's selectors have samples
-	newest  time.Time // of those samples
+	trust
+	err    error
+	found  []Found
+	fresh  bool      // the rule's selectors have samples
+	newest time.Time // of those samples
 }
 
-func (o *observation) unknown(why string, err error) observation {
-	return observation{quality: Unknown, why: why, err: err}
+func unknown(why string, err error) observation {
+	return observation{trust: trust{quality: Unknown, why: why}, err: err}
 }
 
 // observe asks the storage and the targets, and changes nothing.
 func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Time) observation {
-	var o observation
 	r := st.rule
-	o.quality, o.why = g.e.quality(r, in)
+	o := observation{trust: g.e.trustIn(r, in)}
 	at := ts.Add(-g.def.QueryOffset)
 	vector, values, err := g.query(ctx, r, at)
 	if err != nil {
-		return o.unknown("the query failed: "+err.Error(), err)
+		return unknown("the query failed: "+err.Error(), err)
 	}
 	s, err := g.samples(ctx, r, at)
 	if err != nil {
-		return o.unknown("the query failed: "+err.Error(), err)
+		return unknown("the query failed: "+err.Error(), err)
 	}
 	o.fresh, o.newest = len(s.list) > 0 || len(r.inputs) == 0, s.newest
 	x := &expander{g: g, rule: r, ctx: ctx, at: ts}
@@ -97,15 +95,35 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 		err = fmt.Errorf("the rule finds %d alerts, the limit is %d", len(o.found), g.def.Limit)
 	}
 	if err != nil {
-		return o.unknown(err.Error(), err)
+		return unknown(err.Error(), err)
 	}
 	for i, c := range r.comparisons {
 		o.found = addPresent(x, o.found, values[i], c, s)
 	}
 	if o.found, err = g.addYoung(ctx, st, o.found, at); err != nil {
-		return o.unknown("the query failed: "+err.Error(), err)
+		return unknown("the query failed: "+err.Error(), err)
 	}
+	o.beSure(st)
 	return o
+}
+
+// beSure marks, while some targets are silent, what those cannot have to do
+// with.
+func (o *observation) beSure(st *ruleState) {
+	if o.quality != Partial {
+		return
+	}
+	for i := range o.found {
+		o.found[i].Sure = !o.doubts(st.rule, o.found[i].Labels)
+	}
+	for _, a := range st.missing(o.found) {
+		if !o.doubts(st.rule, a.Labels) {
+			o.found = append(o.found, Found{
+				ID: a.ID, Labels: a.Labels, Verdict: belay.Absent, Value: math.NaN(), Condition: a.Condition,
+				DataAt: a.DataAt, Why: gone, Sure: true,
+			})
+		}
+	}
 }
 
 // query returns the expression's vector, and for each of its comparisons what

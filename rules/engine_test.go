@@ -115,22 +115,56 @@ func TestATargetThatDiscoveryDroppedDoesNotHold(t *testing.T) {
 func TestSomeSilentTargetsLetFireButNotResolve(t *testing.T) {
 	w := newWorld(t)
 	w.targets = []Target{target("a", true, "errors"), target("b", true, "errors")}
-	w.load(strings.Replace(errorsRule, "for: 10s", "for: 0s", 1))
-	w.samples(after(0), `errors{job="shop",instance="a"} 5`, `errors{job="shop",instance="b"} 0`)
-	w.evaluate(after(0))
-	w.targets[0] = target("a", false, "errors")
-	w.samples(after(5), `errors{job="shop",instance="a"} stale`, `errors{job="shop",instance="b"} 9`)
-	w.evaluate(after(5))
-	same(t, "states", []string{"Errors a firing", "Errors b firing"}, w.states())
-	for _, j := range w.engine.Judgements() {
-		if !j.Partial {
-			t.Errorf("%s is not marked partial", j.Labels)
-		}
+	w.load(`
+groups:
+  - name: g
+    rules:
+      - {alert: Each, expr: errors > 1}
+      - {alert: All, expr: sum by (job) (errors) > 1}
+`)
+	sample := func(at float64, a, b string) {
+		w.samples(after(at), `errors{job="shop",instance="a"} `+a, `errors{job="shop",instance="b"} `+b)
+		w.evaluate(after(at))
 	}
+	sample(0, "5", "0")
+	same(t, "while all answer", []string{"Each a firing", "All firing"}, w.states())
+	w.targets[0] = target("a", false, "errors")
+	sample(5, "stale", "9")
+	same(t, "one is silent, the other breaks", []string{"Each a firing", "Each b firing", "All firing"}, w.states())
+	sample(10, "stale", "0.5")
+	same(t, "one is silent, the other is well", []string{"Each a firing", "All firing"}, w.states())
 	same(t, "verdicts", []string{
 		"a unknown: 1 of the 2 targets that it reads do not answer: shop a: connection refused",
-		"b fail: 9 breaks the limit: it is > 1",
+		"b pass: within limits: 0.5, limit > 1",
+		"pass: within limits: 0.5, limit > 1",
 	}, w.verdicts())
+	for _, j := range w.engine.Judgements() {
+		if j.Partial != (j.Labels.Get("instance") != "b") {
+			t.Errorf("%s: partial %v", j.Labels, j.Partial)
+		}
+	}
+	w.samples(after(15), `errors{job="shop",instance="b"} 9`)
+	w.evaluate(after(15))
+	w.samples(after(20), `errors{job="shop",instance="b"} stale`)
+	w.evaluate(after(20))
+	same(t, "the series of the one that answers is gone", []string{"Each a firing", "All firing"}, w.states())
+}
+
+func TestLabelsThatARuleMakesSayNothingOfTheOrigin(t *testing.T) {
+	for text, want := range map[string]bool{
+		`alert: A, expr: x > 1`:                                             false,
+		`alert: A, expr: x > 1, labels: {instance: b}`:                      true,
+		`alert: A, 'expr': 'label_replace(x, "instance", "b", "", "") > 1'`: true,
+		`alert: A, 'expr': 'label_join(x, "instance", "-", "pod") > 1'`:     true,
+		`alert: A, 'expr': 'count_values("instance", x) > 1'`:               true,
+		`alert: A, 'expr': 'x * on (job) group_left (instance) y > 1'`:      true,
+	} {
+		r := ruleOf(t, text)
+		doubt := trust{quality: Partial, silent: []labels.Labels{labels.FromStrings("job", "shop", "instance", "a")}}
+		if got := doubt.doubts(r, labels.FromStrings("alertname", "A", "job", "shop", "instance", "b")); got != want {
+			t.Errorf("%s: doubts %v, want %v", text, got, want)
+		}
+	}
 }
 
 func TestATargetOfAnotherJobOrMetricDoesNotMatter(t *testing.T) {
@@ -311,9 +345,9 @@ func TestANewTargetHoldsOnlyRulesThatReadItsJob(t *testing.T) {
 		"it is alone":                          {[]Target{young}, Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, why := ruleOf(t, "alert: A, expr: errors > 1").judgeTargets(tc.targets)
-			if got != tc.want {
-				t.Errorf("%s (%s), want %s", got, why, tc.want)
+			got := ruleOf(t, "alert: A, expr: errors > 1").judgeTargets(tc.targets)
+			if got.quality != tc.want {
+				t.Errorf("%s (%s), want %s", got.quality, got.why, tc.want)
 			}
 		})
 	}

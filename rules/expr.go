@@ -100,6 +100,35 @@ func (s selector) covers(narrow selector) bool {
 	return true
 }
 
+// addMade adds the labels that an expression makes or moves from one series to
+// another.
+func addMade(made map[string]bool, expr parser.Expr) {
+	text := func(e parser.Expr) {
+		if s, ok := e.(*parser.StringLiteral); ok {
+			made[s.Val] = true
+		}
+	}
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		switch n := node.(type) {
+		case *parser.Call:
+			if (n.Func.Name == "label_replace" || n.Func.Name == "label_join") && len(n.Args) > 1 {
+				text(n.Args[1])
+			}
+		case *parser.AggregateExpr:
+			if n.Op == parser.COUNT_VALUES {
+				text(n.Param)
+			}
+		case *parser.BinaryExpr:
+			if n.VectorMatching != nil {
+				for _, name := range n.VectorMatching.Include {
+					made[name] = true
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // A comparison is what an expression holds against a limit.
 type comparison struct {
 	value     string // a query for what is compared, with the labels that the comparison would give

@@ -36,14 +36,13 @@ type group struct {
 // A ruleState is what is known of one rule. Only the group's goroutine writes
 // it, holding the group's mutex.
 type ruleState struct {
-	g            *group
-	rule         *Rule
-	end          belay.Seq
-	alerts       []belay.Alert
-	judged       map[string]*judged
-	order        []string // keys of judged, as first seen
-	quality      Quality
-	why          string // when quality is not Good
+	g      *group
+	rule   *Rule
+	end    belay.Seq
+	alerts []belay.Alert
+	judged map[string]*judged
+	order  []string // keys of judged, as first seen
+	trust
 	lastErr      error
 	lastEval     time.Time
 	took         time.Duration
@@ -59,7 +58,7 @@ func newGroup(e *Engine, def *Group) *group {
 	}
 	g.duration = e.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
 	for _, r := range def.Rules {
-		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, quality: Unknown, why: "not evaluated yet"})
+		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
 	}
 	return g
 }

@@ -74,7 +74,7 @@ func (st *ruleState) judgeFound(f *Found, o observation, ts time.Time) {
 	}
 	st.judge(f.ID, &judged{failed: f.Failed, present: ts, j: belay.Judgement{
 		Rule: st.rule.Name, Labels: f.Labels, Verdict: f.Verdict, Value: belay.Value(f.Value), At: ts, DataAt: f.DataAt,
-		Partial: o.quality == Partial, Reason: f.explain(), Observe: st.rule.Observe,
+		Partial: o.quality == Partial && !f.Sure, Reason: f.explain(), Observe: st.rule.Observe,
 	}})
 }
 
@@ -92,9 +92,10 @@ func (f *Found) explain() string {
 
 // judgeMissing judges a label set that was known and was not seen now.
 func (st *ruleState) judgeMissing(key string, k *judged, o observation, ts time.Time) {
-	k.j.At, k.j.Partial = ts, o.quality == Partial
+	doubt := o.doubts(st.rule, k.j.Labels)
+	k.j.At, k.j.Partial = ts, doubt
 	switch {
-	case o.quality == Partial:
+	case doubt:
 		k.present, k.j.Verdict, k.j.Reason = ts, belay.Unknown, o.why
 		return
 	case len(st.rule.comparisons) == 0 && o.fresh:

@@ -37,29 +37,62 @@ func (e *Engine) sight(now time.Time) sight {
 	return sight{targets: targets, known: len(targets) > 0 || now.Sub(e.started) >= startupGrace}
 }
 
-// quality says how far an evaluation of the rule can be believed: no further
+// trustIn says how far an evaluation of the rule can be believed: no further
 // than its targets answer, and no further than the recording rules that it
 // reads could be believed when they were last evaluated.
-func (e *Engine) quality(r *Rule, in sight) (Quality, string) {
-	quality, why := r.judgeTargets(in.targets)
+func (e *Engine) trustIn(r *Rule, in sight) trust {
+	t := r.judgeTargets(in.targets)
 	if !in.known && len(r.inputs) > 0 {
-		quality, why = Unknown, "discovery has not named any target yet"
+		t.quality, t.why = Unknown, "discovery has not named any target yet"
 	}
 	for _, dep := range r.depends {
 		st := e.states[dep]
 		st.g.locked(func() {
-			if st.quality > quality {
-				quality, why = st.quality, fmt.Sprintf("it reads the recorded %s: %s", dep.Name, st.why)
+			t.silent = append(t.silent, st.silent...)
+			if st.quality > t.quality {
+				t.quality, t.why = st.quality, fmt.Sprintf("it reads the recorded %s: %s", dep.Name, st.why)
 			}
 		})
 	}
-	return quality, why
+	return t
+}
+
+// A trust says how far an evaluation can be believed.
+type trust struct {
+	quality Quality
+	why     string          // when quality is not Good
+	silent  []labels.Labels // of the targets that should answer and do not
+}
+
+// doubts reports whether a finding with these labels may be missing, or look
+// well, only because a target is silent. With Partial quality it is sure of
+// those whose labels say that they come from elsewhere.
+func (t trust) doubts(r *Rule, finding labels.Labels) bool {
+	return t.quality == Unknown || t.quality == Partial && r.agrees(finding, t.silent)
+}
+
+// agrees reports whether one of the label sets may stand behind a finding: the
+// two have the same value for every label that both have and that the rule
+// does not make itself.
+func (r *Rule) agrees(finding labels.Labels, origins []labels.Labels) bool {
+	for _, origin := range origins {
+		agree := true
+		finding.Range(func(l labels.Label) {
+			if v := origin.Get(l.Name); v != "" && v != l.Value && !r.makes[l.Name] {
+				agree = false
+			}
+		})
+		if agree {
+			return true
+		}
+	}
+	return false
 }
 
 // judgeTargets derives from the targets that a rule reads how far an
 // evaluation can be believed, and why not.
-func (r *Rule) judgeTargets(targets []Target) (Quality, string) {
-	relevant, silent := 0, 0
+func (r *Rule) judgeTargets(targets []Target) (out trust) {
+	relevant := 0
 	var first *Target
 	peers := r.jobs(targets)
 	for i := range targets {
@@ -73,21 +106,22 @@ func (r *Rule) judgeTargets(targets []Target) (Quality, string) {
 		}
 		relevant++
 		if fails {
-			silent++
+			out.silent = append(out.silent, t.Labels)
 			if first == nil {
 				first = t
 			}
 		}
 	}
-	switch {
+	switch silent := len(out.silent); {
 	case silent == 0:
-		return Good, ""
 	case silent < relevant:
-		return Partial, fmt.Sprintf("%d of the %d targets that it reads do not answer: %s", silent, relevant, first.complaint())
+		out.quality, out.why = Partial, fmt.Sprintf("%d of the %d targets that it reads do not answer: %s", silent, relevant, first.complaint())
 	case relevant == 1:
-		return Unknown, "the target that it reads does not answer: " + first.complaint()
+		out.quality, out.why = Unknown, "the target that it reads does not answer: "+first.complaint()
+	default:
+		out.quality, out.why = Unknown, fmt.Sprintf("none of the %d targets that it reads answers: %s", relevant, first.complaint())
 	}
-	return Unknown, fmt.Sprintf("none of the %d targets that it reads answers: %s", relevant, first.complaint())
+	return out
 }
 
 // jobs tells for each job of which a target has been scraped whether the rule

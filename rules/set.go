@@ -46,12 +46,13 @@ type Rule struct {
 	Observe       bool // judge and record, never notify
 
 	query       string
-	selectors   []selector   // what its expression reads
-	comparisons []comparison // what its expression compares, none if it does not
-	templated   []string     // names of labels whose values are templates
-	inputs      []selector   // selectors down to what targets expose, through recording rules
-	newest      []selector   // those of inputs that must be asked for the newest samples
-	depends     []*Rule      // recording rules that it reads, directly or not
+	selectors   []selector      // what its expression reads
+	comparisons []comparison    // what its expression compares, none if it does not
+	templated   []string        // names of labels whose values are templates
+	inputs      []selector      // selectors down to what targets expose, through recording rules
+	newest      []selector      // those of inputs that must be asked for the newest samples
+	makes       map[string]bool // labels that it gives its findings itself, so that they say nothing of their origin
+	depends     []*Rule         // recording rules that it reads, directly or not
 }
 
 // Stream returns the journal stream of the rule's alerts.
@@ -107,6 +108,11 @@ func (s Set) link() {
 			l := linker{recorded: recorded, seen: map[*Rule]bool{r: true}, texts: map[string]bool{}}
 			l.follow(r)
 			r.inputs, r.depends, r.newest = l.inputs, l.depends, uncovered(l.inputs)
+			r.makes = map[string]bool{labels.AlertName: true}
+			for _, source := range append([]*Rule{r}, r.depends...) {
+				source.Labels.Range(func(lbl labels.Label) { r.makes[lbl.Name] = true })
+				addMade(r.makes, source.Expr)
+			}
 		}
 	}
 }

@@ -41,6 +41,7 @@ type Found struct {
 	Condition   string
 	DataAt      time.Time
 	Failed      int
+	Sure        bool   // no silent target can have to do with it: judged as with Good, also under Partial
 	Why         string // a sentence's tail for people, such as "its value is NaN: no traffic"
 }
 
@@ -57,7 +58,7 @@ type Transition struct {
 //
 // With quality Unknown everything is held: nothing becomes pending, fires,
 // resolves or drops. With Partial what is found may become pending and fire,
-// but nothing resolves or drops.
+// but nothing resolves or drops, unless its Found is Sure.
 func Step(state []belay.Alert, found []Found, quality Quality, now time.Time, rule *Rule) (next []belay.Alert, changed []Transition) {
 	s := stepper{quality: quality, now: now, rule: rule, byID: make(map[string]*Found, len(found))}
 	for i := range found {
@@ -118,7 +119,7 @@ func (s *stepper) lead(a belay.Alert) (belay.Alert, string) {
 		s.refresh(&a, f)
 		a.KeepSince = time.Time{}
 		s.mature(&a)
-	case s.quality == Partial:
+	case s.quality == Partial && (f == nil || !f.Sure):
 		a.Verdict = belay.Unknown
 		seen(&a, f)
 		return a, ""

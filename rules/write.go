@@ -25,7 +25,7 @@ const (
 
 // record evaluates a recording rule and writes its series.
 func (g *group) record(ctx context.Context, st *ruleState, in sight, ts time.Time) {
-	quality, why := g.e.quality(st.rule, in)
+	seen := g.e.trustIn(st.rule, in)
 	at := ts.Add(-g.def.QueryOffset)
 	limited, cancel := context.WithTimeout(ctx, g.timeout())
 	defer cancel()
@@ -44,7 +44,7 @@ func (g *group) record(ctx context.Context, st *ruleState, in sight, ts time.Tim
 	}
 	g.fail(st, err)
 	g.locked(func() {
-		st.quality, st.why = quality, why
+		st.trust = seen
 		if err != nil {
 			st.quality, st.why = Unknown, err.Error()
 		}

@@ -35,7 +35,7 @@ func (g *group) addYoung(ctx context.Context, st *ruleState, found []Found, at t
 		}
 	}
 	for _, a := range missing {
-		if !st.rule.coveredBy(a, young) {
+		if !st.rule.agrees(a.Labels, young) {
 			continue
 		}
 		found = append(found, Found{
@@ -62,24 +62,4 @@ func (st *ruleState) missing(found []Found) []belay.Alert {
 		}
 	}
 	return out
-}
-
-// coveredBy reports whether one of the series may stand behind the alert: the
-// two agree in every label that both have.
-func (r *Rule) coveredBy(a belay.Alert, series []labels.Labels) bool {
-	for _, s := range series {
-		agree := true
-		a.Labels.Range(func(l labels.Label) {
-			if l.Name == labels.AlertName || r.Labels.Has(l.Name) {
-				return
-			}
-			if v := s.Get(l.Name); v != "" && v != l.Value {
-				agree = false
-			}
-		})
-		if agree {
-			return true
-		}
-	}
-	return false
 }
