@@ -209,7 +209,10 @@ func (c *courier) deliver(ctx context.Context, t turn, p *post, build func(turn)
 			c.record(ctx, t, d, resultDead, err)
 			return true
 		}
-		if !ambiguous(err) && !looked {
+		switch {
+		case ambiguous(err): // also an edit, which may have become a new post on its way
+			p.begun = true
+		case !looked:
 			p.begun = false
 		}
 		c.log.Warn("message is not delivered yet", "key", m.Key, "try", try, "error", err)

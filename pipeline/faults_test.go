@@ -16,7 +16,7 @@ func TestTheLoopCloses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "")
 	s.start()
-	s.await("v1 known good", standing("v1", belay.Good))
+	s.await("v1 known good", standing(belay.Good))
 	s.put("running", "v2")
 	resolved := s.await("resolved", kind(belay.KindResolved))
 	s.await("the review", kind(belay.KindReview))
@@ -48,7 +48,7 @@ func TestATargetThatStopsAnsweringNeitherActsNorResolves(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "")
 	s.start()
-	s.await("v1 known good", standing("v1", belay.Good))
+	s.await("v1 known good", standing(belay.Good))
 	s.put("running", "v2")
 	s.await("firing", func(ev belay.Event) bool { return ev.Alert != nil && ev.Alert.State == belay.AlertFiring })
 	s.setDeaf(true)
@@ -72,7 +72,7 @@ func TestAFullDiskActsOnNothingAndTellsPeople(t *testing.T) {
 	disk := smallDisk(t)
 	s := newStage(t, disk)
 	s.start()
-	s.await("v1 known good", standing("v1", belay.Good))
+	s.await("v1 known good", standing(belay.Good))
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
 	s.put("running", "v2")
@@ -132,7 +132,7 @@ func TestACommandThatHangsIsEndedAndAskedAgain(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "")
 	s.start()
-	s.await("v1 known good", standing("v1", belay.Good))
+	s.await("v1 known good", standing(belay.Good))
 	s.put("fault", "hang")
 	s.put("running", "v2")
 	s.await("intended", kind(belay.KindIntent))
@@ -149,7 +149,7 @@ func TestACommandThatPrintsRubbishActsOnNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "")
 	s.start()
-	s.await("v1 known good", standing("v1", belay.Good))
+	s.await("v1 known good", standing(belay.Good))
 	s.put("running", "v2")
 	s.await("v2 seen", func(ev belay.Event) bool { return ev.Deployment != nil && ev.Deployment.To.Version == "v2" })
 	s.put("fault", "rubbish")
@@ -169,20 +169,20 @@ func TestASecondCriticalAlertDuringTheSoakKeepsTheRevisionFromBeingGood(t *testi
 	t.Parallel()
 	s := newStage(t, "")
 	s.start()
-	s.await("soaking", standing("v1", belay.Soaking))
+	s.await("soaking", standing(belay.Soaking))
 	s.put("queue", "long")
-	s.await("a candidate again", standing("v1", belay.Candidate))
+	s.await("a candidate again", standing(belay.Candidate))
 	s.await("the other alert fires", func(ev belay.Event) bool {
 		return ev.Alert != nil && ev.Alert.Rule == "CheckoutQueue" && ev.Alert.State == belay.AlertFiring
 	})
 	time.Sleep(2 * time.Second) // longer than a soak
 	for _, ev := range s.events() {
-		if standing("v1", belay.Good)(ev) {
+		if standing(belay.Good)(ev) {
 			t.Fatal("known good, although a critical alert fires")
 		}
 	}
 	if err := os.Remove(filepath.Join(s.dir, "queue")); err != nil {
 		t.Fatal(err)
 	}
-	s.await("known good in the end", standing("v1", belay.Good))
+	s.await("known good in the end", standing(belay.Good))
 }

@@ -85,6 +85,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if collectErr := <-collected; collectErr != nil && err == nil {
 		err = fmt.Errorf("collector: %w", collectErr)
 	}
+	b.emergency.Wait() // ten seconds at most
 	if ctx.Err() != nil {
 		err = errors.Join(err, p.mark(context.WithoutCancel(ctx), b.journal, belay.KindStopped, "Belay stopped as it was told to"))
 	}

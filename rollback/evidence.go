@@ -27,8 +27,8 @@ func (j *judgings) observe(alerts []belay.Alert, n int) {
 			continue
 		}
 		j.seen[a.ID] = a.DataAt
-		list := append(j.last[a.ID], a.Verdict == belay.Fail)
-		j.last[a.ID] = list[max(0, len(list)-n):]
+		j.last[a.ID] = append(j.last[a.ID], a.Verdict == belay.Fail)
+		j.last[a.ID] = j.last[a.ID][max(0, len(j.last[a.ID])-n):]
 	}
 	for id := range j.seen {
 		if !present[id] {

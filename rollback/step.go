@@ -189,7 +189,9 @@ func (w *worker) intend(ctx context.Context, v serviceView, rb belay.Rollback, n
 }
 
 // act asks the platform, once more if need be: the operation's id makes twice
-// look like once. The world is read first, each time.
+// look like once. The world is read first, each time. Where the good content
+// runs already, the platform is asked all the same: it alone knows whether this
+// operation put it there, or somebody else.
 func (w *worker) act(ctx context.Context, rb belay.Rollback, now time.Time) error {
 	if !w.retry.due(now) {
 		return nil
@@ -198,17 +200,17 @@ func (w *worker) act(ctx context.Context, rb belay.Rollback, now time.Time) erro
 	switch {
 	case err != nil:
 		return w.later(ctx, rb, now, fmt.Errorf("read what runs: %w", err))
-	case st.Revision.Content == rb.To.Content:
-		return w.accepted(ctx, rb, now, fmt.Sprintf("the platform is to run %s", rb.To))
-	case st.Revision.Content != rb.From.Content:
+	case st.Revision.Content != rb.From.Content && st.Revision.Content != rb.To.Content:
 		return w.end(ctx, rb, belay.RollbackSuperseded, now, fmt.Sprintf("%s runs by now; nothing was changed", st.Revision))
-	case Killed(w.svc.Policy):
+	case st.Revision.Content == rb.From.Content && Killed(w.svc.Policy):
 		return w.end(ctx, rb, belay.RollbackStopped, now, "the kill switch was set; nothing was changed")
 	}
 	op := belay.Operation{ID: rb.ID, Target: w.target, Seen: rb.From.Content, Token: st.Token, To: rb.To}
 	switch err := w.svc.Platform.Restore(ctx, op); {
 	case err == nil:
 		return w.accepted(ctx, rb, time.Now(), fmt.Sprintf("the platform accepted to run %s", rb.To))
+	case errors.Is(err, belay.ErrSuperseded) && st.Revision.Content == rb.To.Content:
+		return w.end(ctx, rb, belay.RollbackSuperseded, now, fmt.Sprintf("somebody else went back to %s already; Belay changed nothing", rb.To))
 	case errors.Is(err, belay.ErrSuperseded):
 		return w.end(ctx, rb, belay.RollbackSuperseded, now, "something else runs by now; nothing was changed")
 	default:
@@ -234,45 +236,50 @@ func (w *worker) later(ctx context.Context, rb belay.Rollback, now time.Time, er
 
 func (w *worker) awaitConvergence(ctx context.Context, rb belay.Rollback, now time.Time) error {
 	st, err := w.svc.Platform.State(ctx, w.target)
-	if ended, endErr := w.displaced(ctx, rb, st, err, now); ended {
-		return endErr
+	if end := displaced(rb, st, err); end != "" {
+		return w.displace(ctx, rb, st, end, now)
 	}
-	if err == nil && st.Progress == belay.Converged {
+	if st.Progress == belay.Converged { // the zero state of an error is not
 		rb.State, rb.ConvergedAt = belay.RollbackProving, now
 		rb.Reason = fmt.Sprintf("%s runs; waiting for fresh data to prove that it helped", rb.To)
 		return w.tell(ctx, belay.KindConverged, rb, now)
 	}
 	if now.Sub(rb.IntentAt) > time.Duration(w.svc.Policy.RecoveryTimeout) {
-		why := "it is still " + string(st.Progress)
+		why := firstOf(st.Reason, "it is still "+string(st.Progress))
 		if err != nil {
 			why = err.Error()
-		} else if st.Reason != "" {
-			why += ": " + st.Reason
 		}
 		return w.end(ctx, rb, belay.RollbackFailed, now, fmt.Sprintf("the platform did not bring %s up (%s); a person is needed", rb.To, why))
 	}
 	return nil
 }
 
-// displaced ends a rollback whose content does not run any more: either
-// someone put the bad content back, and Belay keeps its hands off, or a newer
-// deployment took over.
-func (w *worker) displaced(ctx context.Context, rb belay.Rollback, st belay.State, err error, now time.Time) (bool, error) {
+// displaced says how a rollback ends whose content does not run any more:
+// either someone put the bad content back, or a newer deployment took over. It
+// is "" while the content runs, or nobody knows.
+func displaced(rb belay.Rollback, st belay.State, err error) belay.RollbackState {
 	switch {
 	case err != nil || st.Revision.Content == rb.To.Content:
-		return false, nil
+		return ""
 	case st.Revision.Content == rb.From.Content:
-		return true, w.end(ctx, rb, belay.RollbackFought, now, fmt.Sprintf("someone put %s back; Belay does not fight over it, a person is needed", rb.From))
+		return belay.RollbackFought
 	}
-	return true, w.end(ctx, rb, belay.RollbackSuperseded, now, fmt.Sprintf("%s was deployed after the rollback", st.Revision))
+	return belay.RollbackSuperseded
+}
+
+func (w *worker) displace(ctx context.Context, rb belay.Rollback, st belay.State, end belay.RollbackState, now time.Time) error {
+	if end == belay.RollbackFought {
+		return w.end(ctx, rb, end, now, fmt.Sprintf("someone put %s back; Belay does not fight over it, a person is needed", rb.From))
+	}
+	return w.end(ctx, rb, end, now, fmt.Sprintf("%s was deployed after the rollback", st.Revision))
 }
 
 // prove waits until fresh data shows that the service is well, and that it
 // stays well. That series have gone proves nothing.
 func (w *worker) prove(ctx context.Context, rb belay.Rollback, now time.Time) error {
 	st, err := w.svc.Platform.State(ctx, w.target)
-	if ended, endErr := w.displaced(ctx, rb, st, err, now); ended {
-		return endErr
+	if end := displaced(rb, st, err); end != "" {
+		return w.displace(ctx, rb, st, end, now)
 	}
 	h := w.health(now)
 	well := h.red == "" && h.unknown == "" && h.conclusive && h.newest.After(rb.ConvergedAt)

@@ -365,6 +365,8 @@ func plainType(t string) string {
 		return "mapping"
 	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "uint"), strings.HasPrefix(t, "float"):
 		return "number"
+	case t == "time.Duration":
+		return "duration such as 30s, 5m or 1h30m"
 	case t == "bool":
 		return "true or false"
 	case t == "string":
