@@ -15,6 +15,9 @@ const (
 	maxLimit     = keepNewest
 )
 
+// maxNonce is the longest nonce that status answers to.
+const maxNonce = 128
+
 // limit reads the parameter limit. It answers and returns false when it is
 // not a number from 1 to 1000.
 func (s *Server) limit(w http.ResponseWriter, r *http.Request) (int, bool) {
@@ -57,8 +60,9 @@ type Status struct {
 	FiringAlerts  int       `json:"firing_alerts"`
 	OutboxDepth   int       `json:"outbox_depth"`
 	OutboxOldest  float64   `json:"outbox_oldest_seconds"`
-	TokenFile     string    `json:"token_file,omitempty"` // where clients on this host find the admin token
-	Log           []Entry   `json:"log"`                  // of Belay itself, newest first
+	TokenFile     string    `json:"token_file,omitempty"`  // where clients on this host find the admin token
+	TokenProof    string    `json:"token_proof,omitempty"` // that this server knows the token; see Proof
+	Log           []Entry   `json:"log"`                   // of Belay itself, newest first
 }
 
 func (s *Server) statusReport() Status {
@@ -84,8 +88,16 @@ func (s *Server) statusReport() Status {
 	return out
 }
 
-func (s *Server) apiStatus(w http.ResponseWriter, _ *http.Request) {
-	s.json(w, http.StatusOK, s.statusReport())
+func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
+	report := s.statusReport()
+	if nonce := r.URL.Query().Get("nonce"); nonce != "" {
+		if len(nonce) > maxNonce {
+			s.fail(w, r, http.StatusBadRequest, "nonce is longer than "+strconv.Itoa(maxNonce)+" bytes")
+			return
+		}
+		report.TokenProof = Proof(s.opts.Token, nonce)
+	}
+	s.json(w, http.StatusOK, report)
 }
 
 func (s *Server) apiServices(w http.ResponseWriter, _ *http.Request) {

@@ -81,6 +81,7 @@ func (s *Server) funcs() template.FuncMap {
 		"tone":        tone,
 		"anchor":      anchor,
 		"guardsSay":   guardsSay,
+		"told":        told,
 	}
 }
 
@@ -137,6 +138,39 @@ func guardsSay(answers []belay.Answer) string {
 	default:
 		return fmt.Sprintf("%d of %d guards say no", no, len(answers))
 	}
+}
+
+// A telling sums up what one destination was told of an incident.
+type telling struct {
+	Destination         string
+	Sent, Waiting, Dead int
+	Detail              string // of the newest that did not get through
+}
+
+// told groups messages, newest first, by their destination.
+func told(deliveries []belay.Delivery) []*telling {
+	var out []*telling
+	for _, d := range deliveries {
+		i := slices.IndexFunc(out, func(t *telling) bool { return t.Destination == d.Destination })
+		if i < 0 {
+			i = len(out)
+			out = append(out, &telling{Destination: d.Destination})
+		}
+		t := out[i]
+		switch d.Result {
+		case "sent", "adopted":
+			t.Sent++
+			continue
+		case "dead":
+			t.Dead++
+		default:
+			t.Waiting++
+		}
+		if t.Detail == "" {
+			t.Detail = d.Detail
+		}
+	}
+	return out
 }
 
 func ago(now, t time.Time) string {

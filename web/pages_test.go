@@ -26,7 +26,7 @@ func TestPagesTellWhatThereIs(t *testing.T) {
 		"/":                             {"checkout", "v1.4.2", "Alert CheckoutErrors is firing.", "Belay put this revision back.", "/incidents/i-7k2m", "The review is drafted."},
 		"/services/production/checkout": {"Known revisions", "b16b00b5b16b", "held", "https://ci.example.org/42", "a rollback of Belay", "What its rules say"},
 		"/incidents":                    {"Checkout answers with errors", "lasted 3 min", "resolved"},
-		"/incidents/i-7k2m":             {"v1.4.3 was put in place of v1.4.2.", "All 7 guards agree", "known good since yesterday", "✔", "0.184", "&gt; 0.02", "/reviews/i-7k2m", "slack #checkout-oncall", "score 0.94"},
+		"/incidents/i-7k2m":             {"v1.4.3 was put in place of v1.4.2.", "All 7 guards agree", "known good since yesterday", "✔", "0.184", "&gt; 0.02", "/reviews/i-7k2m", "slack #checkout-oncall", "1 sent", "score 0.94"},
 		"/rollbacks":                    {"r-5f2c81d09a3e", "recovered"},
 		"/reviews/i-7k2m":               {"<h1>Checkout answers with errors</h1>", `src="/reviews/i-7k2m.svg"`, "<table>"},
 		"/alerts":                       {"CheckoutErrors", "pending", "service=search"},
@@ -305,4 +305,42 @@ func FuzzAReviewCanDoNothing(f *testing.F) {
 			t.Errorf("the page holds %q", found)
 		}
 	})
+}
+
+func TestWhoWasToldIsSummedUpByDestination(t *testing.T) {
+	message := func(to, key, result, detail string) belay.Event {
+		return belay.Event{Kind: belay.KindDelivery, Service: checkout, Reason: "r", Delivery: &belay.Delivery{Destination: to, Incident: "i-7k2m", Key: key, Kind: "reply", Result: result, Detail: detail}}
+	}
+	h := build(t, at(
+		belay.Event{Kind: belay.KindOpened, Service: checkout, Reason: "opened", Incident: incident("i-7k2m", belay.Triggered)},
+		message("slack", "1", "begun", ""), message("slack", "1", "sent", ""), message("slack", "2", "adopted", ""),
+		message("webhook", "1", "dead", "410 Gone"), message("webhook", "2", "retry", "503"), message("webhook", "3", "sent", ""),
+	), nil)
+	_, _, body := h.page(t, "/incidents/i-7k2m")
+	for _, want := range []string{"2 sent</span>", "1 sent, 1 on the way, 1 given up · 503"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+func TestTimesAreWrittenForPeople(t *testing.T) {
+	now := start.Add(10 * time.Minute)
+	for want, d := range map[string]belay.Deployment{
+		"took 1 min 5 s": {StartedAt: now.Add(-2 * time.Hour), FinishedAt: now.Add(-2*time.Hour + 65*time.Second)},
+		"took 350 ms":    {StartedAt: now.Add(-time.Hour), FinishedAt: now.Add(-time.Hour + 350*time.Millisecond)},
+		"took 2.5 s":     {StartedAt: now.Add(-time.Hour), FinishedAt: now.Add(-time.Hour + 2550*time.Millisecond)},
+		"2 d 3 h ago":    {StartedAt: now.Add(-51*time.Hour - time.Minute)},
+		"5 h 20 min ago": {StartedAt: now.Add(-5*time.Hour - 20*time.Minute)},
+		"just now":       {StartedAt: now.Add(-time.Millisecond)},
+		"in 42 s":        {StartedAt: now.Add(42 * time.Second)}, // a platform's clock runs ahead
+		"in place":       {StartedAt: now, FinishedAt: now},
+		"under way":      {StartedAt: now},
+	} {
+		d.ID, d.Service, d.To = "d-1", checkout, good
+		h := build(t, at(belay.Event{Kind: belay.KindDeployment, Service: checkout, Reason: "r", Deployment: &d}), nil)
+		if _, _, body := h.page(t, "/services/production/checkout"); !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
 }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -56,6 +58,15 @@ func LoadOrCreateToken(path string) (string, error) {
 		return "", fmt.Errorf("writing the token: %w", err)
 	}
 	return token, nil
+}
+
+// Proof shows that its maker knows the token, without telling it: what status
+// answers to a nonce. A client sends the token only to a server that proves it,
+// since anyone on a host may listen on the port of a Belay that is down.
+func Proof(token, nonce string) string {
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte("belay status " + nonce)) // a hash returns no error
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // ReadToken reads an admin token that a server on this host named. It trusts

@@ -46,7 +46,7 @@ type running struct {
 	revision   belay.Revision
 	since      time.Time
 	rolledBack bool  // Belay's own rollback put it there
-	deployed   Entry // the newest deployment, told
+	deployed   Entry // how the newest deployment began
 }
 
 // An Entry is an event in short: what happened, when, why and by whom.
@@ -191,7 +191,9 @@ func (v *View) applyDeployment(d belay.Deployment, entry Entry) {
 	}
 	s := v.service(d.Service)
 	if !d.StartedAt.Before(s.since) {
-		s.deployed = entry
+		if old.ID == "" {
+			s.deployed = entry
+		}
 		if d.To.Content != "" { // otherwise only announced: the platform will show what it is
 			s.revision, s.since, s.rolledBack = d.To, d.StartedAt, d.Operation != ""
 		}

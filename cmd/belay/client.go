@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,7 +137,21 @@ func (c *client) token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", usage("%w; run this as the user who runs Belay, or set BELAY_TOKEN", err)
 	}
-	return token, nil
+	return token, c.proven(ctx, token)
+}
+
+// proven returns nil when the server shows that it knows the token already.
+// Anyone on this host may listen on the port of a Belay that is down.
+func (c *client) proven(ctx context.Context, token string) error {
+	nonce := rand.Text()
+	var status web.Status
+	if _, err := c.get(ctx, "/status?nonce="+nonce, &status); err != nil {
+		return err
+	}
+	if !hmac.Equal([]byte(status.TokenProof), []byte(web.Proof(token, nonce))) {
+		return usage("what answers at %s is not the Belay whose token this is: it is not told the token", c.base.Redacted())
+	}
+	return nil
 }
 
 // onThisHost reports whether a server of that name can only be this host: a

@@ -42,6 +42,12 @@ func (d *desk) run(t *testing.T, line ...string) (code int, stdout, stderr strin
 	return code, out.String(), bad.String()
 }
 
+// at points the desk to another server.
+func (d *desk) at(url string) *desk {
+	d.env["BELAY_URL"] = url
+	return d
+}
+
 func (d *desk) note(words ...string) error {
 	d.calls = append(d.calls, strings.Join(words, " "))
 	return d.err
@@ -256,7 +262,7 @@ func TestTheTokenGoesToNobodyElse(t *testing.T) {
 		if a := r.Header.Get("Authorization"); a != "" {
 			seen = append(seen, a)
 		}
-		if strings.HasSuffix(r.URL.Path, "/redirect/api/belay/v1/status") || r.Method == http.MethodGet {
+		if r.Method == http.MethodGet {
 			_ = json.NewEncoder(w).Encode(web.Status{TokenFile: tokenFile})
 			return
 		}
@@ -277,6 +283,17 @@ func TestTheTokenGoesToNobodyElse(t *testing.T) {
 	}
 	if len(seen) > 0 {
 		t.Errorf("a secret was sent: %v", seen)
+	}
+	var status web.Status // a squatter who learned where the token of a real Belay lies
+	if _, out, _ := d.at(d.url).run(t, "status", "-o", "json"); json.Unmarshal([]byte(out), &status) != nil || status.TokenFile == "" {
+		t.Fatalf("no token file in %s", out)
+	}
+	tokenFile = status.TokenFile
+	if code, _, stderr := d.at(stranger.URL).run(t, "rollback", "stop", "--all"); code != 3 || !strings.Contains(stderr, "not the Belay whose token this is") {
+		t.Errorf("a squatter: exit %d: %s", code, stderr)
+	}
+	if len(seen) > 0 {
+		t.Errorf("the squatter was told the token: %v", seen)
 	}
 	d.env["BELAY_URL"] = "http://belay.example.org:1"
 	if code, _, stderr := d.run(t, "rollback", "stop", "--all"); code != 3 || !strings.Contains(stderr, "on another host") {

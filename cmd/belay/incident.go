@@ -41,9 +41,9 @@ func (g *group) incidentList() {
 			if err != nil {
 				return nil, "", err
 			}
-			t := newTable("ID", "SERVICE", "SEVERITY", "STATE", "AGE", "TITLE")
+			t := newTable("ID", "SEVERITY", "STATE", "AGE", "TITLE")
 			for _, i := range list.Incidents {
-				t.add(i.ID, i.Service.String(), i.Severity, string(i.State), ago(i.OpenedAt), i.Title)
+				t.add(i.ID, i.Severity, string(i.State), ago(i.OpenedAt), i.Title)
 			}
 			return raw, t.String(), nil
 		})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -114,13 +115,23 @@ func (g *group) rollbackList() {
 			if err != nil {
 				return nil, "", err
 			}
-			t := newTable("ID", "SERVICE", "FROM", "TO", "STATE", "WHY")
+			t := newTable("ID", "SERVICE", "FROM", "TO", "STATE", "AGE")
 			for _, r := range list.Rollbacks {
-				t.add(r.ID, r.Target.Service.String(), r.From.String(), r.To.String(), string(r.State), r.Reason)
+				t.add(r.ID, r.Target.Service.String(), r.From.String(), r.To.String(), string(r.State), ago(newest(r)))
 			}
 			return raw, t.String(), nil
 		})
 	cmd.Flags().StringVar(&service, "service", "", "only of this service")
+}
+
+// newest is when a rollback last moved; zero for one that was only refused.
+func newest(r belay.Rollback) time.Time {
+	for _, t := range []time.Time{r.ClosedAt, r.HealthyAt, r.ConvergedAt, r.ActedAt, r.IntentAt} {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return r.DecidedAt
 }
 
 // rollbackText tells a rollback with every guard's answer, in order.
