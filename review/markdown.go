@@ -67,7 +67,7 @@ func tidy(s string) string {
 	return strings.Join(strings.Fields(b.String()), " ")
 }
 
-// insideWord says that a letter or digit stands on both sides.
+// insideWord says that an ASCII letter or digit stands on both sides.
 func insideWord(s string, i int) bool {
 	before, _ := utf8.DecodeLastRuneInString(s[:i])
 	after, _ := utf8.DecodeRuneInString(s[i+1:])
@@ -75,7 +75,7 @@ func insideWord(s string, i int) bool {
 }
 
 func wordy(r rune) bool {
-	return r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
 func entity(s string) bool {

@@ -157,7 +157,11 @@ func (w *Writer) fold(ev *belay.Event) {
 		if w.waiting[inc.ID] != nil {
 			return // a note after the resolution
 		}
-		w.waiting[inc.ID] = &draft{incident: inc, seq: ev.Seq, due: inc.ResolvedAt.Add(w.settling(inc.Service))}
+		since := inc.ResolvedAt
+		if now := w.opts.Now(); since.After(now) {
+			since = now // a clock was set back; do not wait for it
+		}
+		w.waiting[inc.ID] = &draft{incident: inc, seq: ev.Seq, due: since.Add(w.settling(inc.Service))}
 	}
 }
 
