@@ -454,3 +454,33 @@ func TestRunServesUntilToldToStopAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("an address that is taken: %v", err)
 	}
 }
+
+func TestStreamsAreNotWithoutEnd(t *testing.T) {
+	h := build(t, loop(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	open := func() int {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.http.URL+"/api/belay/v1/events?after=now", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res.StatusCode
+	}
+	for i := range 64 {
+		if code := open(); code != 200 {
+			t.Fatalf("stream %d: status %d", i+1, code)
+		}
+	}
+	if code := open(); code != 503 {
+		t.Errorf("one stream too many: status %d, want 503", code)
+	}
+	if code, _, _ := h.send(t, "GET", "/-/healthy", ""); code != 200 {
+		t.Errorf("pages must still be served: status %d", code)
+	}
+}

@@ -170,3 +170,21 @@ func TestTheViewReadsOnAfterTheJournalFailed(t *testing.T) {
 		}
 	})
 }
+
+func TestAConvergedRollbackIsWhatRuns(t *testing.T) {
+	d := deployment()
+	r := rollbackIn(belay.RollbackProving)
+	r.ConvergedAt = start.Add(80 * time.Second)
+	v := fold(at(
+		belay.Event{Kind: belay.KindDeployment, Service: checkout, Reason: "r", Deployment: &d},
+		belay.Event{Kind: belay.KindConverged, Service: checkout, Reason: "r", Rollback: r},
+	))
+	if running, since, back := v.Running(checkout); running != good || !since.Equal(r.ConvergedAt) || !back {
+		t.Errorf("%v since %v, rolled back %v", running, since, back)
+	}
+	again := belay.Deployment{ID: "d-3", Service: checkout, From: good, To: bad, StartedAt: start.Add(time.Hour), Actor: "ada"}
+	v.Apply(belay.Event{Seq: 3, Kind: belay.KindDeployment, Service: checkout, Reason: "r", Deployment: &again})
+	if running, _, back := v.Running(checkout); running != bad || back {
+		t.Errorf("after a person's deployment: %v, rolled back %v", running, back)
+	}
+}
