@@ -109,15 +109,15 @@ func (d *Doc) Keys() []string {
 
 // Has reports whether something stands at the path.
 func (d *Doc) Has(path ...any) bool {
-	_, _, ok := d.find(path)
+	_, ok := d.find(path)
 	return ok
 }
 
 // Line returns the line of the key or element at the path (strings are keys,
 // ints are indexes), or of its nearest parent that exists.
 func (d *Doc) Line(path ...any) int {
-	_, line, _ := d.find(path)
-	return line
+	at, _ := d.find(path)
+	return at.line
 }
 
 // At makes a problem with the line of the path.
@@ -125,48 +125,70 @@ func (d *Doc) At(what, allowed string, path ...any) Problem {
 	return Problem{d.File, d.Line(path...), what, allowed}
 }
 
-func (d *Doc) find(path []any) (*yaml.Node, int, bool) {
-	if d.root == nil {
-		return nil, 0, false
-	}
-	node, line := d.root, d.root.Line
-	for _, step := range path {
-		child, at := descend(node, step)
-		if child == nil {
-			return nil, line, false
-		}
-		node, line = child, at
-	}
-	return node, line, true
+// A place is where a node stands: its own line or its key's, and the last line
+// before the next thing.
+type place struct {
+	node       *yaml.Node
+	line, last int
 }
 
-func descend(node *yaml.Node, step any) (*yaml.Node, int) {
+// find returns the place of the path, or that of its nearest parent.
+func (d *Doc) find(path []any) (place, bool) {
+	if d.root == nil {
+		return place{}, false
+	}
+	at := place{node: d.root, line: d.root.Line, last: bytes.Count(d.text, []byte("\n")) + 1}
+	for _, step := range path {
+		child, ok := at.descend(step)
+		if !ok {
+			return at, false
+		}
+		at = child
+	}
+	return at, true
+}
+
+// descend returns the place of a key's value, or of an element.
+func (at place) descend(step any) (place, bool) {
+	node := at.node
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
+	width := 1
+	i := -1
 	switch s := step.(type) {
 	case string:
-		for i := 0; node.Kind == yaml.MappingNode && i < len(node.Content); i += 2 {
-			if node.Content[i].Value == s {
-				return node.Content[i+1], node.Content[i].Line
+		width = 2
+		for k := 0; node.Kind == yaml.MappingNode && k < len(node.Content); k += 2 {
+			if node.Content[k].Value == s {
+				i = k
+				break
 			}
 		}
 	case int:
 		if node.Kind == yaml.SequenceNode && s < len(node.Content) {
-			return node.Content[s], node.Content[s].Line
+			i = s
 		}
 	}
-	return nil, 0
+	if i < 0 {
+		return place{}, false
+	}
+	out := place{node: node.Content[i+width-1], line: node.Content[i].Line, last: at.last}
+	if i+width < len(node.Content) {
+		out.last = max(out.line, node.Content[i+width].Line-1)
+	}
+	return out, true
 }
 
 // Decode reads what stands at the path into out, a pointer. Unknown keys and
 // wrong types are problems. A path where nothing stands leaves out alone.
 func (d *Doc) Decode(out any, path ...any) Problems {
-	node, _, ok := d.find(path)
-	if !ok || node.Tag == "!!null" {
+	at, ok := d.find(path)
+	if !ok || at.node.Tag == "!!null" {
 		return nil
 	}
-	text := d.only(node)
+	node := at.node
+	text := d.only(at)
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(out); err != nil && !errors.Is(err, io.EOF) {
@@ -281,44 +303,30 @@ func (d *Doc) Only(keys ...string) []byte {
 	return out.Bytes()
 }
 
-// only re-encodes a node so that its lines keep their numbers: yaml.v3's
+// only returns the text of a node alone, its lines where they were: yaml.v3's
 // Node.Decode knows no strict mode.
-func (d *Doc) only(node *yaml.Node) []byte {
-	lines := bytes.SplitAfter(d.text, []byte("\n"))
+func (d *Doc) only(at place) []byte {
+	node := at.node
 	if node == d.root {
 		return d.text
 	}
-	first, last := node.Line, lastLine(node)
+	lines := bytes.SplitAfter(d.text, []byte("\n"))
 	var out bytes.Buffer
-	for i := 1; i < first; i++ {
-		out.WriteByte('\n')
-	}
-	if node.Style&yaml.FlowStyle == 0 && node.Kind != yaml.ScalarNode && node.Kind != yaml.AliasNode {
-		for i := first; i <= min(last, len(lines)); i++ {
-			l := lines[i-1]
-			if i == first && node.Column > 1 {
-				l = append(bytes.Repeat([]byte(" "), node.Column-1), l[min(node.Column-1, len(l)):]...)
-			}
-			out.Write(l)
+	out.Write(bytes.Repeat([]byte("\n"), node.Line-1))
+	block := node.Style&yaml.FlowStyle == 0 && (node.Kind == yaml.MappingNode || node.Kind == yaml.SequenceNode)
+	if !block {
+		if b, err := yaml.Marshal(node); err == nil {
+			out.Write(b)
 		}
 		return out.Bytes()
 	}
-	b, err := yaml.Marshal(node)
-	if err == nil {
-		out.Write(b)
+	first := lines[node.Line-1]
+	out.Write(bytes.Repeat([]byte(" "), node.Column-1)) // "- " or "key: " that stands before it
+	out.Write(first[min(node.Column-1, len(first)):])
+	for _, l := range lines[node.Line:min(at.last, len(lines))] {
+		out.Write(l)
 	}
 	return out.Bytes()
-}
-
-func lastLine(n *yaml.Node) int {
-	last := n.Line
-	if n.Kind == yaml.ScalarNode && (n.Style&(yaml.LiteralStyle|yaml.FoldedStyle)) != 0 {
-		last += strings.Count(n.Value, "\n") + 1
-	}
-	for _, c := range n.Content {
-		last = max(last, lastLine(c))
-	}
-	return last
 }
 
 var (

@@ -50,6 +50,13 @@ func TestDecodeBelowAPathKeepsLineNumbers(t *testing.T) {
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
+	var folded struct {
+		Mode string `yaml:"mode"`
+	}
+	text, _ := strict.Parse("f.yml", []byte("list:\n  - mode: one\n      two\n  - mode: b\n"))
+	if ps := text.Decode(&folded, "list", 0); ps != nil || folded.Mode != "one two" {
+		t.Errorf("a plain scalar over two lines: %q, %v", folded.Mode, ps)
+	}
 	var in inner
 	got := doc.Decode(&in, "list", 1).Error()
 	if want := `f.yml:6: unknown key "m"; allowed: mode, n`; got != want {
