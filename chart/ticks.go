@@ -96,26 +96,41 @@ func valueTicks(lo, hi float64, u Unit, n int) (low, high float64, ticks []tick)
 	if !finite(lo) || !finite(hi) {
 		return 0, 1, nil
 	}
-	if hi <= lo {
-		hi = lo + math.Max(1e-9, math.Abs(lo)*0.1)
-		if lo == 0 {
+	lo, hi = graspable(lo), graspable(hi)
+	if most := math.Max(math.Abs(lo), math.Abs(hi)); hi-lo <= most*1e-9 { // flat, as far as eyes and floats can tell
+		hi = lo + math.Max(1e-9, most*0.1)
+		if most == 0 {
 			hi = 1
 		}
 	}
 	scale, suffix := u.scale(math.Max(math.Abs(lo), math.Abs(hi)))
 	step := roundStep((hi - lo) / scale / float64(n))
 	first, last := math.Floor(lo/scale/step+1e-9), math.Ceil(hi/scale/step-1e-9)
-	if last <= first || last-first > 100 { // beyond what floating point can tell apart
-		return lo, hi, []tick{{lo, u.Format(lo)}}
-	}
-	digits := max(0, -int(math.Floor(math.Log10(step)+1e-9)))
-	if step != math.Trunc(step) && step*math.Pow(10, float64(digits)) != math.Trunc(step*math.Pow(10, float64(digits))) {
-		digits++
-	}
-	for i := first; i <= last; i++ {
-		ticks = append(ticks, tick{i * step * scale, strings.Replace(strconv.FormatFloat(i*step, 'f', digits, 64), "-", "−", 1) + suffix})
+	for i := range int(last-first) + 1 {
+		v := (first + float64(i)) * step
+		ticks = append(ticks, tick{v * scale, tickLabel(v, step) + suffix})
 	}
 	return first * step * scale, last * step * scale, ticks
+}
+
+// graspable makes 0 of what is too small to divide by.
+func graspable(v float64) float64 {
+	if math.Abs(v) < 1e-100 {
+		return 0
+	}
+	return v
+}
+
+// tickLabel writes a value with as many decimals as its step needs.
+func tickLabel(v, step float64) string {
+	if step >= 1e7 || step < 1e-6 {
+		return strings.Replace(strconv.FormatFloat(v, 'g', 3, 64), "-", "−", 1)
+	}
+	digits := max(0, -int(math.Floor(math.Log10(step)+1e-9)))
+	if p := step * math.Pow(10, float64(digits)); math.Abs(p-math.Round(p)) > 1e-6 {
+		digits++ // 2.5
+	}
+	return strings.Replace(strconv.FormatFloat(v, 'f', digits, 64), "-", "−", 1)
 }
 
 // roundStep returns the next number of the form 1, 2, 2.5 or 5 times a power of

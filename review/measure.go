@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -116,10 +117,7 @@ func (d *Dossier) ask(ctx context.Context, q storage.Queryable, cond condition, 
 	if n < 1 {
 		return run{}, errors.New("the incident ends before it begins")
 	}
-	eng := promql.NewEngine(promql.EngineOpts{
-		MaxSamples: maxSamples, Timeout: queryTimeout, LookbackDelta: 3 * interval,
-		EnableAtModifier: true, EnableNegativeOffset: true, NoStepSubqueryIntervalFn: func(int64) int64 { return interval.Milliseconds() },
-	})
+	eng := engine(interval)
 	defer func() { _ = eng.Close() }()
 	end := start.Add(time.Duration(n-1) * step)
 	matrix, err := query(ctx, eng, q, cond.query, start, end, step)
@@ -143,6 +141,13 @@ func (d *Dossier) ask(ctx context.Context, q storage.Queryable, cond condition, 
 		r.bad[i] = !math.IsNaN(v)
 	}
 	return r, nil
+}
+
+func engine(interval time.Duration) *promql.Engine {
+	return promql.NewEngine(promql.EngineOpts{
+		MaxSamples: maxSamples, Timeout: queryTimeout, LookbackDelta: 3 * interval,
+		EnableAtModifier: true, EnableNegativeOffset: true, NoStepSubqueryIntervalFn: func(int64) int64 { return interval.Milliseconds() },
+	})
 }
 
 func query(ctx context.Context, eng *promql.Engine, q storage.Queryable, expr string, start, end time.Time, step time.Duration) (promql.Matrix, error) {
@@ -180,7 +185,7 @@ func pick(m promql.Matrix, of labels.Labels, start time.Time, step time.Duration
 		here := 0
 		s.Metric.Range(func(l labels.Label) {
 			switch have := of.Get(l.Name); {
-			case l.Name == labels.MetricName:
+			case l.Name == model.MetricNameLabel:
 			case have == l.Value:
 				here++
 			default:

@@ -307,7 +307,8 @@ func (d *Dossier) settleTimeline() {
 // doubled says that a milestone is the same moment as the one that the samples
 // give, as far as they can tell, so that two numbers would stand for one thing.
 func (d *Dossier) doubled(m Milestone) bool {
-	twin, slack := "", time.Duration(0)
+	var twin string
+	var slack time.Duration
 	switch m.Name {
 	case FirstBreach:
 		twin, slack = ImpactStart, time.Second

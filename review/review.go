@@ -99,7 +99,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			<-failed
+			w.opts.Logger.Debug("reviews stopped", "err", <-failed)
 			return nil
 		case err := <-failed:
 			if ctx.Err() != nil {

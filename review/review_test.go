@@ -227,16 +227,16 @@ func TestTheImpactBeforeTheChangeIsSaidFirst(t *testing.T) {
 	if !strings.Contains(top, "> **The impact began before the change.** The signal was out of bounds at 14:01:00, 1m ± 5s before 1.42.0 was applied.") {
 		t.Errorf("it is not said above the summary:\n%s", top)
 	}
-	close := d
-	close.Milestones = append([]Milestone(nil), d.Milestones...)
-	for i := range close.Milestones {
-		if close.Milestones[i].Name == ChangeApplied {
-			close.Milestones[i].At = close.Impact.Start.Add(3 * time.Second)
+	near := d
+	near.Milestones = append([]Milestone(nil), d.Milestones...)
+	for i := range near.Milestones {
+		if near.Milestones[i].Name == ChangeApplied {
+			near.Milestones[i].At = near.Impact.Start.Add(3 * time.Second)
 		}
 	}
-	close.settleImpact()
-	if close.Impact.BeforeChange != TooCloseCall {
-		t.Errorf("3 s with ± 5 s is told as %q", close.Impact.BeforeChange)
+	near.settleImpact()
+	if near.Impact.BeforeChange != TooCloseCall {
+		t.Errorf("3 s with ± 5 s is told as %q", near.Impact.BeforeChange)
 	}
 }
 
@@ -245,8 +245,20 @@ func TestLengthsTellNoMoreThanIsKnown(t *testing.T) {
 		secs, unsure float64
 		want         string
 	}{
-		{450, 5, "7m 30s ± 5s"}, {450, 0, "7m 30s"}, {450, 60, "8m ± 1m"}, {12.4, 1, "12s ± 1s"}, {1.25, 0, "1.2s"}, {0.039, 0, "39ms"},
-		{0, 0, "0s"}, {0, 15, "0s ± 15s"}, {3600, 0, "1h"}, {90061, 0, "1d 1h 1m 1s"}, {-65, 5, "−1m 5s ± 5s"}, {10, 120, "0m ± 2m"}, {59.7, 0, "1m"}, {3.04, 0.5, "3s ± 0.5s"},
+		{450, 5, "7m 30s ± 5s"},
+		{450, 0, "7m 30s"},
+		{450, 60, "8m ± 1m"},
+		{12.4, 1, "12s ± 1s"},
+		{1.25, 0, "1.2s"},
+		{0.039, 0, "39ms"},
+		{0, 0, "0s"},
+		{0, 15, "0s ± 15s"},
+		{3600, 0, "1h"},
+		{90061, 0, "1d 1h 1m 1s"},
+		{-65, 5, "−1m 5s ± 5s"},
+		{10, 120, "0m ± 2m"},
+		{59.7, 0, "1m"},
+		{3.04, 0.5, "3s ± 0.5s"},
 	} {
 		if got := length(tc.secs, tc.unsure); got != tc.want {
 			t.Errorf("%v ± %v reads %q, want %q", tc.secs, tc.unsure, got, tc.want)

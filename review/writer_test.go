@@ -67,11 +67,11 @@ func start(t *testing.T, w *Writer) (stop func()) {
 }
 
 // nextReview waits for a review in the journal.
-func nextReview(t *testing.T, j belay.Journal, after belay.Seq) belay.Event {
+func nextReview(t *testing.T, j belay.Journal) belay.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for ev, err := range j.Tail(ctx, after) {
+	for ev, err := range j.Tail(ctx, 0) {
 		if err != nil {
 			t.Fatalf("no review came: %v", err)
 		}
@@ -97,7 +97,7 @@ func TestAResolvedIncidentGetsItsReviewInEveryDirectory(t *testing.T) {
 	j := openJournal(t, s)
 	one, two := filepath.Join(t.TempDir(), "made", "when", "needed"), t.TempDir()
 	stop := start(t, newWriter(t, s, j, one, two))
-	ev := nextReview(t, j, 0)
+	ev := nextReview(t, j)
 	stop()
 
 	base := FileBase(s.incident)
@@ -169,7 +169,7 @@ func TestACrashBetweenFilesAndEventWritesTheSameFilesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop = start(t, newWriter(t, s, j, dir))
-	nextReview(t, j, 0)
+	nextReview(t, j)
 	stop()
 	for ext, want := range first {
 		if !bytes.Equal(read(t, dir, base+ext), want) {
@@ -187,7 +187,7 @@ func TestAReviewIsWrittenOnceAndPeoplesWordsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	base := FileBase(s.incident)
 	stop := start(t, newWriter(t, s, j, dir))
-	nextReview(t, j, 0)
+	nextReview(t, j)
 	stop()
 	edited := append(read(t, dir, base+".md"), []byte("\nWhat surprised us: everything.\n")...)
 	if err := os.WriteFile(filepath.Join(dir, base+".md"), edited, 0o644); err != nil {
@@ -218,7 +218,7 @@ func TestTwoWritersMakeOneReview(t *testing.T) {
 	j := openJournal(t, s)
 	dir := t.TempDir()
 	stop1, stop2 := start(t, newWriter(t, s, j, dir)), start(t, newWriter(t, s, j, dir))
-	ev := nextReview(t, j, 0)
+	ev := nextReview(t, j)
 	stop1()
 	stop2()
 	count := 0
