@@ -20,9 +20,11 @@ func (p *play) settleAccounts(ctx context.Context) error {
 	w := p.watch
 	p.story.heading("Since the first bad answer")
 	p.story.table(w.delays())
+	bad := p.scene.load.stint(1)
+	p.story.note("%d of the %d requests that met %s failed.", bad.Bad(), bad.Good+bad.Bad(), nextVersion)
 	p.story.heading("The review")
 	review := filepath.Join(p.scene.dir.Path, reviewsDir, reviewFile(w.Review.Files, ".md"))
-	p.story.paragraph("  %s", review)
+	p.story.note("%s", review)
 	claims, err := readMilestones(filepath.Join(p.scene.dir.Path, reviewsDir, reviewFile(w.Review.Files, ".json")))
 	if err != nil {
 		return err
@@ -33,7 +35,7 @@ func (p *play) settleAccounts(ctx context.Context) error {
 	if bad := found.disagreements(); len(bad) > 0 {
 		return fmt.Errorf("the review and the demo's own log disagree on: %s", strings.Join(bad, ", "))
 	}
-	p.story.paragraph("  It agrees with what the demo saw by itself, within one scrape (%s).", seconds(p.scene.Tempo.Scrape))
+	p.story.note("It agrees with what the demo saw by itself, within one scrape (%s), and the time that a row names.", seconds(p.scene.Tempo.Scrape))
 	return nil
 }
 
@@ -49,7 +51,8 @@ func (w *witness) delays() [][]string {
 		{"message", "the incident is in #" + channelName, w.Message},
 		{"decision", "every guard agrees; " + seconds(r.VetoUntil.Sub(r.DecidedAt)) + " for people to say no", r.DecidedAt},
 		{"converged", r.To.String() + " runs again", r.ConvergedAt},
-		{"healthy", "fresh data proves it, and went on to for " + seconds(r.RecoveryHold), r.HealthyAt},
+		{"healthy", "fresh data shows it, and went on to for " + seconds(r.RecoveryHold), r.HealthyAt},
+		{"review", "the incident is over, and its review is drafted", w.ReviewAt},
 	} {
 		delay := "+" + fmt.Sprintf("%.1fs", m.at.Sub(w.Fault).Seconds())
 		rows = append(rows, []string{m.name, m.at.Local().Format("15:04:05.0"), delay, m.what})
@@ -105,14 +108,19 @@ type fact struct {
 // facts are the moments that the demo knows without asking Belay: from the load,
 // from the platform's own log, from Slack.
 func (p *play) facts() []fact {
-	w := p.watch
-	facts := []fact{
+	w, t := p.watch, p.scene.Tempo
+	back := t.short()
+	if p.Fault == FaultCrash {
+		back = t.Window
+	}
+	return []fact{
 		{Milestone: "change_applied", What: nextVersion + " was released", At: p.scene.released},
 		{Milestone: "impact_start", What: "its first bad answer", At: w.Fault},
 		{Milestone: "notified", What: "Slack had the message", At: w.Message},
 		{Milestone: "accepted", What: "the platform changed the content", At: w.Change.At},
+		{Milestone: "converged", What: goodVersion + " answered again; the platform is asked every " + seconds(t.Poll), At: w.WellAt, Lag: t.Poll},
+		{Milestone: "impact_end", What: "the last bad answer; the rule looks back over " + seconds(back), At: p.scene.load.stint(1).LastBad, Lag: back},
 	}
-	return facts
 }
 
 // A finding compares one claim with one fact.

@@ -24,14 +24,15 @@ type child struct {
 	how     error         // why it ended, readable after ended
 }
 
-// Start starts the process. It must not run already.
-func (c *child) Start() error {
+// Start starts the process, which does not end with ctx. It must not run
+// already.
+func (c *child) Start(ctx context.Context) error {
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the process has its own copy
-	cmd := exec.Command(c.binary, "run", "--config", c.config)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.binary, "run", "--config", c.config)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = childEnv(os.Environ())
 	cmd.SysProcAttr = ownGroup()

@@ -34,6 +34,10 @@ type tempo struct {
 	Poll         time.Duration // between two looks at the platform
 }
 
+// short is the window over which the rule looks that errors trip: one scrape
+// may fail within it.
+func (t tempo) short() time.Duration { return 3 * t.Scrape }
+
 // The tempo that people watch, and the one that Crash repeats.
 var (
 	stage = tempo{
@@ -41,7 +45,7 @@ var (
 		Soak: 12 * time.Second, Veto: 5 * time.Second, RecoveryHold: 8 * time.Second, Poll: 500 * time.Millisecond,
 	}
 	drill = tempo{
-		Scrape: 500 * time.Millisecond, Gap: 200 * time.Millisecond, Window: 4 * time.Second, For: 500 * time.Millisecond,
+		Scrape: 250 * time.Millisecond, Gap: 100 * time.Millisecond, Window: 4 * time.Second, For: 500 * time.Millisecond,
 		Soak: 3 * time.Second, Veto: time.Second, RecoveryHold: 3 * time.Second, Poll: 500 * time.Millisecond,
 	}
 )
@@ -53,7 +57,7 @@ type addresses struct{ Shop, Gateway, Belay, Slack string }
 // token for Slack.
 func writeConfig(d *directory, binary string, t tempo, at addresses) error {
 	values := map[string]any{
-		"T": t, "Short": 3 * t.Scrape, "At": at, "Service": serviceName, "Channel": channelName,
+		"T": t, "Short": t.short(), "At": at, "Service": serviceName, "Channel": channelName,
 		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "Rules": rulesFile,
 		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
@@ -166,4 +170,10 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: '{{ $value | humanizePercentage }} of requests find no shop that answers; the limit is 0.1%'
+      - alert: CheckoutNotScraped
+        expr: up{service="<<.Service>>"} == 0
+        for: 30s
+        labels: {severity: warning}
+        annotations:
+          summary: '{{ $labels.job }} of checkout does not answer its scrapes'
 `)

@@ -64,18 +64,19 @@ func Crash(ctx context.Context, opts CrashOptions) error {
 type round struct {
 	dir     string
 	kills   int
-	changes int // of content, by operations
+	found   string // what Belay was at when it was killed
+	changes int    // of content, by operations
 	repeats string
 	took    time.Duration // from the fault to the review
 	bad     []string
 }
 
 func (r round) line(i int, k kill) string {
-	verdict := fmt.Sprintf("closed in %5.1fs%s", r.took.Seconds(), r.repeats)
+	verdict := fmt.Sprintf("closed in %4.1fs  killed %s%s", r.took.Seconds(), r.found, r.repeats)
 	if len(r.bad) > 0 {
 		verdict = "VIOLATION: " + strings.Join(r.bad, "; ") + "; see " + r.dir
 	}
-	return fmt.Sprintf("%3d  %s  %s\n", i, pad(k.String(), 34), verdict)
+	return fmt.Sprintf("%3d  %s  %s\n", i, pad(k.String(), 46), verdict)
 }
 
 // A tally adds rounds up.
@@ -96,13 +97,13 @@ func (t tally) String() string {
 // runRound plays one incident with one kill in it, or two.
 func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) round {
 	r := round{dir: dir}
-	s, err := newScene(sceneOptions{Dir: dir, Listen: "127.0.0.1:0", Binary: opts.Binary, Fault: FaultErrors, Tempo: drill, Rate: requestRate})
+	s, err := newScene(ctx, sceneOptions{Dir: dir, Listen: "127.0.0.1:0", Binary: opts.Binary, Fault: k.fault, Tempo: drill, Rate: requestRate})
 	if err != nil {
 		r.bad = append(r.bad, err.Error())
 		return r
 	}
 	w := &watcher{scene: s}
-	w.after = func() error { return k.look(w) }
+	w.after = func() error { return k.look(ctx, w) }
 	err = playRound(ctx, s, w, k)
 	if closed := s.Close(ctx); err == nil {
 		err = closed
@@ -111,7 +112,7 @@ func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) rou
 		r.bad = append(r.bad, err.Error())
 	}
 	r.bad = append(r.bad, s.violations(&w.witness)...)
-	r.kills, r.repeats, r.took = k.done, s.repeats(), w.ReviewAt.Sub(w.Fault)
+	r.kills, r.found, r.repeats, r.took = len(k.at), k.found(&w.witness), s.repeats(), w.ReviewAt.Sub(w.Fault)
 	if changes, err := s.service.Log(); err == nil {
 		r.changes = count(changes, byOperation)
 	}
@@ -129,7 +130,7 @@ func playRound(ctx context.Context, s *scene, w *watcher, k *killer) error {
 	if err := s.Release(nextVersion); err != nil {
 		return err
 	}
-	closed := func() bool { return w.witness.done() && k.done == k.wanted() }
+	closed := func() bool { return w.done() && k.done() }
 	if err := w.until(ctx, "the loop closes", 90*time.Second, closed); err != nil {
 		return err
 	}

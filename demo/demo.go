@@ -41,7 +41,7 @@ func Run(ctx context.Context, opts Options) error {
 	if opts.Getenv == nil {
 		opts.Getenv = os.Getenv
 	}
-	s, err := newScene(sceneOptions{
+	s, err := newScene(ctx, sceneOptions{
 		Dir: opts.Dir, Listen: opts.Listen, Binary: opts.Binary, Fault: opts.Fault, Tempo: stage, Rate: requestRate,
 	})
 	if err != nil {
@@ -78,7 +78,7 @@ func (p *play) perform(ctx context.Context) error {
 	if err := p.scene.Release(nextVersion); err != nil {
 		return err
 	}
-	p.story.say(time.Now(), "people", "release %s", nextVersion)
+	p.story.say(p.scene.released, "people", "release %s", nextVersion)
 	if p.Fault == FaultNone {
 		return p.leaveAlone(ctx)
 	}
@@ -105,14 +105,14 @@ func (p *play) soak(ctx context.Context) error {
 	p.story.say(time.Now(), "belay", "watches, as a process of its own: http://%s", p.scene.at.Belay)
 	p.story.say(time.Now(), "slack", "a local one, to look at: http://%s", p.scene.at.Slack)
 	if !p.NoBrowser && !p.Once && p.story.term.live {
-		openBrowser("http://" + p.scene.at.Belay)
+		openBrowser(ctx, "http://"+p.scene.at.Belay)
 	}
 	return p.untilGood(ctx, goodVersion)
 }
 
 func (p *play) untilGood(ctx context.Context, version string) error {
 	soak := p.scene.Tempo.Soak
-	p.story.wait(version+" soaks until it is known good", soak+2*time.Second)
+	p.story.wait(version+" soaks until it is known good", soak+time.Second)
 	defer p.story.settle()
 	return p.watch.until(ctx, version+" becomes known good", 3*soak+30*time.Second, func() bool {
 		return !p.watch.Good[version].IsZero() || (p.Fault == FaultNone && len(p.watch.Incidents) > 0)
@@ -222,12 +222,12 @@ func (p *play) conclude(err error) error {
 
 // openBrowser shows a page to people who have a desktop, and is quiet where
 // there is none.
-func openBrowser(url string) {
+func openBrowser(ctx context.Context, url string) {
 	program := "xdg-open"
 	if runtime.GOOS == "darwin" {
 		program = "open"
 	}
-	cmd := exec.Command(program, url)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, url)
 	if cmd.Start() == nil {
 		go func() { _ = cmd.Wait() }()
 	}

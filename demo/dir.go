@@ -26,7 +26,7 @@ const (
 	slackFile    = "slack.json"
 	shopLog      = "shop.log"
 	killFile     = "STOP"
-	adminToken   = "admin-token"
+	adminToken   = "belay.token"
 	lockedByText = "this directory belongs to `belay demo`, which replaces its files when it starts again\n"
 )
 

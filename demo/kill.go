@@ -1,8 +1,10 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/belaydev/belay"
@@ -14,24 +16,29 @@ type moment struct {
 	name    string
 	reached func(w *watcher) bool
 	spread  func(t tempo) time.Duration // killed at random within this after reached
-	sharp   bool                        // the platform's log is read every millisecond, to be there at once
+	sharp   bool                        // looked for every millisecond once the countdown is over, to be there at once
+	asks    bool                        // and Belay must be asked to know
 }
 
 // moments are all stretches of a life, in their order.
 var moments = []moment{
-	{"starting", func(*watcher) bool { return true }, fixedSpread(800 * time.Millisecond), false},
-	{"soaking", func(w *watcher) bool { return w.next > 0 }, func(t tempo) time.Duration { return t.Soak }, false},
-	{"pending", func(w *watcher) bool { return !w.Fault.IsZero() }, func(t tempo) time.Duration { return t.For + 3*t.Scrape }, false},
-	{"alerting", func(w *watcher) bool { return !w.AlertAt.IsZero() }, fixedSpread(150 * time.Millisecond), false},
-	{"incident open", func(w *watcher) bool { return w.Incident.ID != "" }, fixedSpread(400 * time.Millisecond), false},
-	{"countdown", func(w *watcher) bool { return !w.Rollback.VetoUntil.IsZero() }, func(t tempo) time.Duration { return t.Veto }, false},
-	{"intent", func(w *watcher) bool { return w.vetoOver(0) }, fixedSpread(900 * time.Millisecond), false},
-	{"acting", func(w *watcher) bool { return w.vetoOver(50*time.Millisecond) && w.changed() }, fixedSpread(30 * time.Millisecond), true},
-	{"converging", func(w *watcher) bool { return !w.Change.At.IsZero() }, fixedSpread(time.Second), false},
-	{"proving", func(w *watcher) bool { return !w.Rollback.ConvergedAt.IsZero() }, func(t tempo) time.Duration { return 3*t.Scrape + t.RecoveryHold }, false},
-	{"closing", func(w *watcher) bool {
-		return w.Rollback.State == belay.RollbackRecovered || w.Incident.State == belay.Resolved
-	}, fixedSpread(300 * time.Millisecond), false},
+	{name: "starting", reached: func(*watcher) bool { return true }, spread: fixedSpread(800 * time.Millisecond)},
+	{name: "soaking", reached: func(w *watcher) bool { return w.next > 0 }, spread: func(t tempo) time.Duration { return t.Soak }},
+	{name: "pending", reached: func(w *watcher) bool { return !w.Fault.IsZero() }, spread: func(t tempo) time.Duration { return t.For + t.Scrape }},
+	{name: "alerting", reached: func(w *watcher) bool { return !w.AlertAt.IsZero() }, spread: fixedSpread(150 * time.Millisecond)},
+	{name: "incident open", reached: func(w *watcher) bool { return w.Incident.ID != "" }, spread: fixedSpread(400 * time.Millisecond)},
+	{name: "countdown", reached: func(w *watcher) bool { return !w.Rollback.VetoUntil.IsZero() }, spread: func(t tempo) time.Duration { return t.Veto }},
+	{name: "deciding again", reached: func(w *watcher) bool { return w.vetoOver(0) }, spread: fixedSpread(600 * time.Millisecond)},
+	{name: "intended", reached: func(w *watcher) bool { return !w.Rollback.IntentAt.IsZero() }, spread: fixedSpread(150 * time.Millisecond), sharp: true, asks: true},
+	{name: "changed", reached: func(w *watcher) bool { return w.vetoOver(50*time.Millisecond) && w.changed() }, spread: fixedSpread(20 * time.Millisecond), sharp: true},
+	{name: "converging", reached: func(w *watcher) bool { return !w.Change.At.IsZero() }, spread: fixedSpread(time.Second)},
+	{name: "proving", reached: func(w *watcher) bool { return !w.Rollback.ConvergedAt.IsZero() }, spread: func(t tempo) time.Duration { return 3*t.Scrape + t.RecoveryHold }},
+	{name: "closing", reached: func(w *watcher) bool { return w.over() }, spread: fixedSpread(300 * time.Millisecond)},
+}
+
+// over says whether the rollback has proved itself, or the incident has ended.
+func (w *watcher) over() bool {
+	return w.Rollback.State == belay.RollbackRecovered || w.Incident.State == belay.Resolved
 }
 
 func fixedSpread(d time.Duration) func(tempo) time.Duration {
@@ -55,12 +62,16 @@ type kill struct {
 	moment moment
 	delay  time.Duration // after the moment was reached
 	again  time.Duration // once more so long after the restart; 0 is not
+	fault  Fault
 }
 
 func (k kill) String() string {
 	s := fmt.Sprintf("%s +%s", k.moment.name, k.delay.Round(time.Millisecond))
 	if k.again > 0 {
 		s += ", again +" + k.again.Round(time.Millisecond).String()
+	}
+	if k.fault != FaultErrors {
+		s += " (" + string(k.fault) + ")"
 	}
 	return s
 }
@@ -75,7 +86,10 @@ func plan(n int, t tempo, random *rand.Rand) []kill {
 	kills := make([]kill, n)
 	for i := range kills {
 		m := moments[order[i]]
-		kills[i] = kill{moment: m, delay: time.Duration(random.Int64N(int64(m.spread(t))))}
+		kills[i] = kill{moment: m, delay: time.Duration(random.Int64N(int64(m.spread(t)))), fault: FaultErrors}
+		if random.IntN(4) == 0 {
+			kills[i].fault = FaultCrash
+		}
 		if random.IntN(3) == 0 {
 			kills[i].again = time.Duration(random.Int64N(int64(2500*time.Millisecond))) + time.Millisecond
 		}
@@ -87,27 +101,27 @@ func plan(n int, t tempo, random *rand.Rand) []kill {
 type killer struct {
 	kill
 	reached bool
-	due     time.Time // of the next kill, once reached
-	done    int       // kills so far
+	due     time.Time   // of the next kill, once reached
+	at      []time.Time // of the kills so far
 }
 
-// wanted is how many kills there shall be.
-func (k *killer) wanted() int {
+// done says whether all kills were carried out.
+func (k *killer) done() bool {
 	if k.again > 0 {
-		return 2
+		return len(k.at) == 2
 	}
-	return 1
+	return len(k.at) == 1
 }
 
 // look is called after each look of the watcher; it kills and restarts when the
 // moment has come. Whatever the moment, the end is late enough.
-func (k *killer) look(w *watcher) error {
-	if k.done == k.wanted() {
+func (k *killer) look(ctx context.Context, w *watcher) error {
+	if k.done() {
 		return nil
 	}
 	if !k.reached {
-		if k.moment.sharp {
-			waitSharply(w)
+		if k.moment.sharp && w.vetoOver(2*look) {
+			k.waitSharply(ctx, w)
 		}
 		if !k.moment.reached(w) && !w.done() {
 			return nil
@@ -119,21 +133,29 @@ func (k *killer) look(w *watcher) error {
 	} else if left > 0 {
 		time.Sleep(left)
 	}
+	k.at = append(k.at, time.Now())
 	w.scene.KillBelay()
-	k.done++
 	k.due = time.Now().Add(k.again)
-	return w.scene.StartBelay()
+	return w.scene.StartBelay(ctx)
 }
 
-// waitSharply waits for the change itself once the countdown is over, for two
-// seconds at most.
-func waitSharply(w *watcher) {
-	if !w.vetoOver(2*look) || !w.Change.At.IsZero() {
-		return
-	}
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && !w.changed(); {
+// waitSharply looks for the moment without a pause, for two seconds at most.
+func (k *killer) waitSharply(ctx context.Context, w *watcher) {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && !k.moment.reached(w); {
+		if k.moment.asks {
+			_ = w.look(ctx) // a Belay that does not answer is the next look's concern
+		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// found says what Belay was at when it was killed, by its own journal.
+func (k *killer) found(w *witness) string {
+	var at []string
+	for _, t := range k.at {
+		at = append(at, w.stateAt(t))
+	}
+	return strings.Join(at, ", ")
 }
 
 func byOperation(c releases.Change) bool {

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,19 +14,19 @@ import (
 // port lies below the ranges from which systems take the ports of outgoing
 // connections: a client that asks for such a port while nobody listens there can
 // connect to itself, and then holds it.
-func freeAddress() (string, error) {
+func freeAddress(ctx context.Context) (string, error) {
 	var last error
 	for range 100 {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.IntN(15000)))
-		if last = isFree(addr); last == nil {
+		if last = isFree(ctx, addr); last == nil {
 			return addr, nil
 		}
 	}
 	return "", fmt.Errorf("no free port between 15000 and 30000: %w", last)
 }
 
-func isFree(addr string) error {
-	l, err := net.Listen("tcp", addr)
+func isFree(ctx context.Context, addr string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
@@ -37,12 +38,12 @@ const defaultListen = "127.0.0.1:9720"
 
 // pagesAddress returns where Belay's pages shall be: the address that was asked
 // for, which must then be free, or the usual one, or another.
-func pagesAddress(asked string) (string, error) {
+func pagesAddress(ctx context.Context, asked string) (string, error) {
 	if asked == "" {
-		if isFree(defaultListen) == nil {
+		if isFree(ctx, defaultListen) == nil {
 			return defaultListen, nil
 		}
-		return freeAddress()
+		return freeAddress(ctx)
 	}
 	host, port, err := net.SplitHostPort(asked)
 	if err != nil {
@@ -52,9 +53,9 @@ func pagesAddress(asked string) (string, error) {
 		return "", usage("--listen %q: the demo stays on this machine; want a loopback address such as %s", asked, defaultListen)
 	}
 	if port == "0" {
-		return freeAddress()
+		return freeAddress(ctx)
 	}
-	if err := isFree(asked); errors.Is(err, syscall.EADDRINUSE) {
+	if err := isFree(ctx, asked); errors.Is(err, syscall.EADDRINUSE) {
 		return "", usage("--listen %s is in use; choose another, or leave it out", asked)
 	} else if err != nil {
 		return "", usage("--listen %s: %w", asked, err)

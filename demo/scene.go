@@ -53,29 +53,32 @@ type scene struct {
 
 // newScene prepares everything and starts nothing. The directory stays locked
 // until Close.
-func newScene(opts sceneOptions) (s *scene, err error) {
-	s = &scene{sceneOptions: opts, failed: make(chan error, 4)}
-	if s.dir, err = prepareDirectory(opts.Dir); err != nil {
+func newScene(ctx context.Context, opts sceneOptions) (*scene, error) {
+	s := &scene{sceneOptions: opts, failed: make(chan error, 4)}
+	if err := s.prepare(ctx); err != nil {
+		s.release()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.release()
-		}
-	}()
+	return s, nil
+}
+
+func (s *scene) prepare(ctx context.Context) (err error) {
+	if err := s.chooseAddresses(ctx); err != nil {
+		return err
+	}
+	if s.dir, err = prepareDirectory(s.Dir); err != nil {
+		return err
+	}
 	var diary *os.File
 	if s.diary, diary, err = openDiary(s.dir.file(demoLog)); err != nil {
-		return nil, err
+		return err
 	}
 	s.logs = append(s.logs, diary)
-	if err := s.chooseAddresses(); err != nil {
-		return nil, err
-	}
-	if err := writeConfig(s.dir, opts.Binary, opts.Tempo, s.at); err != nil {
-		return nil, err
+	if err := writeConfig(s.dir, s.Binary, s.Tempo, s.at); err != nil {
+		return err
 	}
 	if err := s.addReleases(); err != nil {
-		return nil, err
+		return err
 	}
 	s.slack = slacktest.New(slacktest.Options{
 		Token: slackToken, Channels: []string{channelName},
@@ -85,32 +88,36 @@ func newScene(opts sceneOptions) (s *scene, err error) {
 			}
 		},
 	})
-	s.load = newLoad("http://"+s.at.Gateway, opts.Rate)
+	s.load = newLoad("http://"+s.at.Gateway, s.Rate)
 	s.load.notify = func(stint int, what string, at time.Time) {
 		s.diary.Info(what, "seen_at", at, "version", s.load.stint(stint).Version, "stint", stint)
 	}
-	s.belay = &child{binary: opts.Binary, config: s.dir.file(configFile), log: s.dir.file(belayLog)}
+	s.belay = &child{binary: s.Binary, config: s.dir.file(configFile), log: s.dir.file(belayLog)}
 	s.api = newClient(s.at.Belay)
-	return s, nil
+	return nil
 }
 
 // chooseAddresses takes the places of Slack and gateway at once; shop and
 // Belay, which come and go, get places on which nobody listens.
-func (s *scene) chooseAddresses() (err error) {
-	if s.at.Belay, err = pagesAddress(s.Listen); err != nil {
+func (s *scene) chooseAddresses(ctx context.Context) (err error) {
+	if s.at.Belay, err = pagesAddress(ctx, s.Listen); err != nil {
 		return err
 	}
-	if s.at.Shop, err = freeAddress(); err != nil {
+	if s.at.Shop, err = freeAddress(ctx); err != nil {
 		return err
 	}
-	if s.slackAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if s.slackAt, err = listen(ctx); err != nil {
 		return err
 	}
-	if s.gatewayAt, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if s.gatewayAt, err = listen(ctx); err != nil {
 		return err
 	}
 	s.at.Slack, s.at.Gateway = s.slackAt.Addr().String(), s.gatewayAt.Addr().String()
 	return nil
+}
+
+func listen(ctx context.Context) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
 // addReleases puts both versions of the shop where its platform keeps releases,
@@ -181,7 +188,7 @@ func (s *scene) Start(ctx context.Context) error {
 	if err := s.slack.WriteJSON(s.dir.file(slackFile)); err != nil {
 		return err
 	}
-	return s.StartBelay()
+	return s.StartBelay(ctx)
 }
 
 // startLoad starts the load, and makes stopLoad end it and wait for its last
@@ -220,8 +227,8 @@ func (s *scene) keep(name string, run func() error) {
 }
 
 // StartBelay starts Belay, which must not run.
-func (s *scene) StartBelay() error {
-	err := s.belay.Start()
+func (s *scene) StartBelay(ctx context.Context) error {
+	err := s.belay.Start(ctx)
 	s.diary.Info("belay started", "pid", s.belay.PID(), "error", errText(err))
 	return err
 }
@@ -263,7 +270,9 @@ func (s *scene) release() {
 	for _, f := range s.logs {
 		_ = f.Close()
 	}
-	s.dir.release()
+	if s.dir != nil {
+		s.dir.release()
+	}
 }
 
 func errText(err error) string {

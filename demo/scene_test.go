@@ -61,7 +61,7 @@ func testScene(t *testing.T, fault Fault) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newScene(sceneOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Binary: binary, Fault: fault, Tempo: drill, Rate: requestRate})
+	s, err := newScene(t.Context(), sceneOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Binary: binary, Fault: fault, Tempo: drill, Rate: requestRate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestASceneOutlivesBelayAndTakesItsReleaseBack(t *testing.T) {
 	if alive(first) {
 		t.Error("belay was killed and lives")
 	}
-	if err := s.StartBelay(); err != nil {
+	if err := s.StartBelay(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if s.belay.PID() == first {
@@ -186,7 +186,7 @@ func TestACrashLoopIsSeenAtTheGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "customers find nobody", func() bool { return s.load.stint(1).Unreachable > 3 })
-	_, metrics, err := get("http://" + s.at.Gateway + "/metrics")
+	_, metrics, err := get(t, "http://"+s.at.Gateway+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,17 +216,20 @@ func TestAnAddressThatIsTakenIsRefused(t *testing.T) {
 	server := &http.Server{Addr: taken}
 	go func() { _ = server.ListenAndServe() }()
 	t.Cleanup(func() { _ = server.Close() })
-	eventually(t, "listening", func() bool { return isFree(taken) != nil })
+	eventually(t, "listening", func() bool { return isFree(t.Context(), taken) != nil })
 	for _, tc := range []struct{ listen, want string }{
 		{taken, "in use"},
 		{"0.0.0.0:9999", "stays on this machine"},
 		{"nonsense", "want an address such as"},
 	} {
-		if _, err := pagesAddress(tc.listen); err == nil || !strings.Contains(err.Error(), tc.want) || !errors.Is(err, ErrUsage) {
+		if _, err := pagesAddress(t.Context(), tc.listen); err == nil || !strings.Contains(err.Error(), tc.want) || !errors.Is(err, ErrUsage) {
 			t.Errorf("--listen %s: %v, want usage error with %q", tc.listen, err, tc.want)
 		}
 	}
-	if addr, err := pagesAddress("127.0.0.1:0"); err != nil || strings.HasSuffix(addr, ":0") {
+	if _, err := newScene(t.Context(), sceneOptions{Dir: t.TempDir(), Listen: taken, Tempo: drill}); !errors.Is(err, ErrUsage) {
+		t.Errorf("a scene there: %v, want a usage error", err)
+	}
+	if addr, err := pagesAddress(t.Context(), "127.0.0.1:0"); err != nil || strings.HasSuffix(addr, ":0") {
 		t.Errorf("port 0: %q, %v", addr, err)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,7 @@ type ShopOptions struct {
 	Listen  string // address; the version before may hold it for up to two seconds more
 	Version string
 	Fault   Fault
+	Out     io.Writer // gets a line at start and end; nil discards
 }
 
 // ErrCrashed is returned by Shop when the version has crashed, as its fault
@@ -30,8 +33,9 @@ var ErrCrashed = errors.New("panic: checkout: negative stock in warehouse 7")
 
 const (
 	versionHeader = "X-Shop-Version"
-	crashAfter    = time.Second // after the first request
-	brokenCart    = 12          // every cart whose number this divides is priced wrongly by the version with FaultErrors
+	crashAfter    = time.Second     // after the first request
+	failAfter     = 2 * time.Second // after the first request, as when a cache has filled
+	brokenCart    = 12              // every cart whose number this divides is then priced wrongly by the version with FaultErrors
 )
 
 // Shop serves one version of the shop until ctx ends: /checkout, /cart,
@@ -41,6 +45,10 @@ func Shop(ctx context.Context, opts ShopOptions) error {
 	if err != nil {
 		return fmt.Errorf("shop %s: %w", opts.Version, err)
 	}
+	if opts.Out == nil {
+		opts.Out = io.Discard
+	}
+	_, _ = fmt.Fprintf(opts.Out, "%s checkout %s serves on %s\n", time.Now().UTC().Format(time.RFC3339Nano), opts.Version, opts.Listen)
 	s := newShop(opts)
 	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
@@ -52,6 +60,7 @@ func Shop(ctx context.Context, opts ShopOptions) error {
 		return ErrCrashed
 	case <-ctx.Done():
 	}
+	_, _ = fmt.Fprintf(opts.Out, "%s checkout %s was asked to end\n", time.Now().UTC().Format(time.RFC3339Nano), opts.Version)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if err := server.Shutdown(stop); err != nil {
@@ -79,8 +88,9 @@ func listenPatiently(ctx context.Context, addr string) (net.Listener, error) {
 
 type shop struct {
 	ShopOptions
-	crash    sync.Once
+	first    sync.Once // request
 	crashed  chan struct{}
+	broken   atomic.Bool
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -135,7 +145,7 @@ type page func(ctx context.Context, cart int) (int, string)
 
 func (s *shop) measured(path string, answer page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.startToCrash()
+		s.first.Do(s.startToFail)
 		start := time.Now()
 		code, text := http.StatusBadRequest, "cart: want a number"
 		if cart, err := strconv.Atoi(r.URL.Query().Get("cart")); err == nil {
@@ -149,15 +159,17 @@ func (s *shop) measured(path string, answer page) http.Handler {
 	})
 }
 
-func (s *shop) startToCrash() {
-	if s.Fault != FaultCrash {
-		return
+func (s *shop) startToFail() {
+	switch s.Fault {
+	case FaultCrash:
+		time.AfterFunc(crashAfter, func() { close(s.crashed) })
+	case FaultErrors:
+		time.AfterFunc(failAfter, func() { s.broken.Store(true) })
 	}
-	s.crash.Do(func() { time.AfterFunc(crashAfter, func() { close(s.crashed) }) })
 }
 
 func (s *shop) checkout(ctx context.Context, cart int) (int, string) {
-	if s.Fault == FaultErrors && cart%brokenCart == 0 {
+	if s.broken.Load() && cart%brokenCart == 0 {
 		return http.StatusInternalServerError, "checkout: total is negative"
 	}
 	receipt := price(cart, 400)

@@ -28,7 +28,7 @@ func startShop(t *testing.T, addr, version string, fault Fault) (stop func() err
 	}
 	t.Cleanup(func() { _ = stop() })
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if _, _, err := get("http://" + addr + "/healthz"); err == nil {
+		if _, _, err := get(t, "http://"+addr+"/healthz"); err == nil {
 			return stop
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -37,8 +37,13 @@ func startShop(t *testing.T, addr, version string, fault Fault) (stop func() err
 	return nil
 }
 
-func get(url string) (code int, body string, err error) {
-	res, err := http.Get(url)
+func get(t *testing.T, url string) (code int, body string, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -49,7 +54,7 @@ func get(url string) (code int, body string, err error) {
 
 func mustAddress(t *testing.T) string {
 	t.Helper()
-	addr, err := freeAddress()
+	addr, err := freeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,11 +67,16 @@ func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
 		want  int
 	}{{FaultErrors, 10}, {FaultNone, 0}} {
 		t.Run(string(tc.fault), func(t *testing.T) {
+			t.Parallel()
 			addr := mustAddress(t)
 			startShop(t, addr, "1.42.0", tc.fault)
+			if code, _, err := get(t, "http://"+addr+"/checkout?cart=0"); code != 200 || err != nil {
+				t.Errorf("at first it should do well: %d, %v", code, err)
+			}
+			time.Sleep(failAfter + 100*time.Millisecond)
 			failed := 0
 			for cart := range 120 {
-				code, _, err := get("http://" + addr + "/checkout?cart=" + itoa(cart))
+				code, _, err := get(t, "http://"+addr+"/checkout?cart="+itoa(cart))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,7 +87,7 @@ func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
 			if failed != tc.want {
 				t.Errorf("%d of 120 requests failed, want %d", failed, tc.want)
 			}
-			_, metrics, err := get("http://" + addr + "/metrics")
+			_, metrics, err := get(t, "http://"+addr+"/metrics")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,10 +102,10 @@ func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
 func TestTheShopSaysWhatItMeasures(t *testing.T) {
 	addr := mustAddress(t)
 	startShop(t, addr, "1.41.3", FaultNone)
-	if code, _, _ := get("http://" + addr + "/checkout?cart=abc"); code != 400 {
+	if code, _, _ := get(t, "http://"+addr+"/checkout?cart=abc"); code != 400 {
 		t.Errorf("a cart that is no number is answered with %d, want 400", code)
 	}
-	_, metrics, err := get("http://" + addr + "/metrics")
+	_, metrics, err := get(t, "http://"+addr+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +130,7 @@ func TestTheCrashingVersionLivesUntilItsFirstRequestAndASecondMore(t *testing.T)
 	}()
 	var asked time.Time
 	for {
-		if code, _, err := get("http://" + addr + "/checkout?cart=1"); err == nil && code == 200 {
+		if code, _, err := get(t, "http://"+addr+"/checkout?cart=1"); err == nil && code == 200 {
 			asked = time.Now()
 			break
 		}
@@ -151,11 +161,9 @@ func TestTheNextVersionWaitsForTheAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for {
-		res, err := http.Get("http://" + addr + "/healthz")
-		if err == nil {
-			_ = res.Body.Close()
-			if v := res.Header.Get(versionHeader); v != "1.42.0" {
-				t.Errorf("version %q answers", v)
+		if _, metrics, err := get(t, "http://"+addr+"/metrics"); err == nil {
+			if !strings.Contains(metrics, `shop_build_info{version="1.42.0"} 1`) {
+				t.Error("the old version still answers")
 			}
 			break
 		}

@@ -69,6 +69,12 @@ func (s *story) paragraph(format string, args ...any) {
 	s.write(strings.Join(wrap(fmt.Sprintf(format, args...), width), "\n") + "\n")
 }
 
+// note tells something that belongs to the table before it.
+func (s *story) note(format string, args ...any) {
+	width := min(s.term.width(), measure)
+	s.write(indent(wrap(fmt.Sprintf(format, args...), max(0, width-2)), 2))
+}
+
 // heading tells a line that stands out, with an empty one before it.
 func (s *story) heading(text string) { s.write("\n" + s.term.paint(toneBold, text) + "\n") }
 
@@ -101,7 +107,7 @@ func (s *story) table(rows [][]string) {
 		case width == 0 || last == 0:
 			line = strings.TrimRight(line+"  "+row[last], " ") + "\n"
 		case width < narrow:
-			line += "\n" + indent(wrap(row[last], width-6), 6)
+			line = strings.TrimRight(line, " ") + "\n" + indent(wrap(row[last], width-6), 6)
 		default:
 			line += "  " + strings.TrimLeft(indent(wrap(row[last], width-column), column), " ")
 		}

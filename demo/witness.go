@@ -45,8 +45,50 @@ type witness struct {
 	Incidents map[string]bool // that were opened, by id
 	Rollbacks map[string]bool // that were decided, by id
 
-	stints, changes, parents int // how many of each were told
-	told                     map[string]bool
+	states           []state // of Belay's life, in order of the journal
+	changes, parents int     // how many of each were told
+	told             map[string]bool
+}
+
+// A state is what Belay's life was from a time on.
+type state struct {
+	at   time.Time
+	name string
+}
+
+// stateAt says what Belay's life was at a time.
+func (w *witness) stateAt(t time.Time) string {
+	name := "while starting"
+	for _, s := range w.states {
+		if s.at.After(t) {
+			break
+		}
+		name = s.name
+	}
+	return name
+}
+
+// note remembers the state that an event begins.
+func (w *witness) note(e belay.Event) {
+	name := ""
+	switch {
+	case e.Ledger != nil && e.Ledger.Standing != belay.Bad:
+		name = string(e.Ledger.Standing)
+	case e.Alert != nil && e.Alert.State != belay.AlertInactive:
+		name = string(e.Alert.State)
+	case e.Kind == belay.KindOpened, e.Kind == belay.KindResolved:
+		name = string(e.Kind)
+	case e.Rollback != nil:
+		name = string(e.Rollback.State)
+		if e.Kind == belay.KindHealthy {
+			name = "healthy"
+		}
+	case e.Review != nil:
+		name = "reviewed"
+	}
+	if name != "" {
+		w.states = append(w.states, state{e.At, "when " + name})
+	}
 }
 
 // see takes in what is new and returns what is worth telling, in order of time.
@@ -59,6 +101,7 @@ func (w *witness) see(o observation) []turn {
 	turns = append(turns, w.seeChanges(o.Changes)...)
 	turns = append(turns, w.seeParents(o.Parents)...)
 	for _, e := range o.Events {
+		w.note(e)
 		if text, who := w.seeEvent(e); text != "" {
 			turns = append(turns, turn{e.At, who, text})
 		}
@@ -134,8 +177,7 @@ func (w *witness) seeParents(parents []slacktest.Message) (turns []turn) {
 		if w.Message.IsZero() {
 			w.Message = at
 		}
-		first, _, _ := strings.Cut(m.Text, "\n")
-		turns = append(turns, turn{at, "slack", fmt.Sprintf("#%s: %s", channelName, first)})
+		turns = append(turns, turn{at, "slack", fmt.Sprintf("one message in #%s, edited in place from now on", channelName)})
 	}
 	return turns
 }
@@ -169,7 +211,7 @@ func (w *witness) seeEvent(e belay.Event) (text, who string) {
 	case e.Kind == belay.KindReview && e.Review != nil:
 		if w.Review.Incident == "" && e.Review.Incident == w.Incident.ID {
 			w.Review, w.ReviewAt = *e.Review, e.At
-			return "is written: " + strings.Join(e.Review.Files, ", "), "review"
+			return "is written: " + reviewFile(e.Review.Files, ".md"), "review"
 		}
 	}
 	return "", ""
@@ -179,7 +221,7 @@ func (w *witness) seeLedger(e belay.Event) (text, who string) {
 	version := e.Ledger.Revision.Version
 	if e.Ledger.Standing == belay.Good && w.once("good "+version) {
 		w.Good[version] = e.At
-		return fmt.Sprintf("%s is known good: %s", version, e.Reason), "belay"
+		return e.Reason, "belay"
 	}
 	return "", ""
 }
@@ -225,13 +267,13 @@ func (w *witness) seeRollback(e belay.Event) (text, who string) {
 			return "not yet: " + e.Reason, "refused"
 		}
 	case belay.KindCountdown:
-		return fmt.Sprintf("back to %s in %s, unless somebody stops it%s", r.To, seconds(r.VetoUntil.Sub(e.At)), because(r)), "decision"
+		return fmt.Sprintf("go back to %s in %s, unless somebody stops it%s", r.To, seconds(r.VetoUntil.Sub(e.At)), because(r)), "decision"
 	case belay.KindIntent:
 		return "is on disk, before anything is touched", "intent"
 	case belay.KindConverged:
-		return r.To.String() + " runs", "converged"
+		return "the platform says that " + r.To.String() + " runs", "converged"
 	case belay.KindHealthy:
-		return fmt.Sprintf("fresh data is below the limit; it must stay so for %s", seconds(r.RecoveryHold)), "healthy"
+		return fmt.Sprintf("fresh data shows it well; that must hold for %s", seconds(r.RecoveryHold)), "healthy"
 	case belay.KindUnhealthy, belay.KindStop, belay.KindEnded:
 		return "the rollback: " + e.Reason, "refused"
 	}
@@ -243,7 +285,7 @@ func because(r belay.Rollback) string {
 	if len(r.Suspects) == 0 {
 		return ""
 	}
-	return "; suspect is " + r.Suspects[0].Deployment.To.String() + ": " + r.Suspects[0].Why
+	return "; " + r.Suspects[0].Why
 }
 
 // done says whether the loop is closed: the incident is over, the rollback has

@@ -41,7 +41,7 @@ rollback and review as they happen. Nothing leaves this machine.`,
 	flags.StringVar(&opts.Listen, "listen", "", "`address` of Belay's pages (default: 127.0.0.1:9720, or a free one)")
 	flags.BoolVar(&opts.NoBrowser, "no-browser", false, "do not open the pages in a browser")
 	flags.BoolVar(&opts.Once, "once", false, "end after the review is written")
-	cmd.AddCommand(demoShopCommand(), demoCrashCommand(env))
+	cmd.AddCommand(demoShopCommand(env), demoCrashCommand(env))
 	return cmd
 }
 
@@ -59,8 +59,8 @@ func demoExit(err error) error {
 }
 
 // demoShopCommand is one version of the demo's shop; the supervisor starts it.
-func demoShopCommand() *cobra.Command {
-	var opts demo.ShopOptions
+func demoShopCommand(env *environment) *cobra.Command {
+	opts := demo.ShopOptions{Out: env.stdout}
 	var fault string
 	cmd := &cobra.Command{
 		Use:    "shop",
