@@ -214,7 +214,7 @@ func TestAfterItsOwnRollbackBelayActsNoMore(t *testing.T) {
 		s.expectState(belay.RollbackRecovered)
 		s.resolveIncident()
 
-		time.Sleep(time.Hour) // the cool-down is over
+		time.Sleep(4 * time.Minute) // the cool-down is over
 		s.breaks()            // the good one is red as well: I3
 		time.Sleep(10 * time.Minute)
 		s.expectWrites(1)

@@ -28,7 +28,7 @@ var (
 )
 
 const autoPolicy = `
-rollback: {mode: auto, veto: 10s, soak: 1m, recovery_hold: 30s, recovery_timeout: 5m, kill_switch_file: %s}
+rollback: {mode: auto, veto: 10s, soak: 1m, recovery_hold: 30s, recovery_timeout: 5m, cooldown: 3m, kill_switch_file: %s}
 `
 
 // A scene is one service on a fake platform, with a real journal, and rules
