@@ -70,21 +70,21 @@ func reviewFile(files []string, ext string) string {
 	return "?" + ext
 }
 
-// A claim is what a review says of one moment.
-type claim struct {
+// A milestone is what a review says of one moment.
+type milestone struct {
 	Name        string    `json:"name"`
 	At          time.Time `json:"at"`
 	Uncertainty float64   `json:"uncertainty_seconds"`
 }
 
 // readMilestones reads what a review claims from its JSON form.
-func readMilestones(path string) ([]claim, error) {
+func readMilestones(path string) ([]milestone, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("the review: %w", err)
 	}
 	var review struct {
-		Milestones []claim `json:"milestones"`
+		Milestones []milestone `json:"milestones"`
 	}
 	if err := json.Unmarshal(text, &review); err != nil {
 		return nil, fmt.Errorf("the review %s: %w", path, err)
@@ -123,7 +123,7 @@ func (p *play) facts() []fact {
 	}
 }
 
-// A finding compares one claim with one fact.
+// A finding compares one milestone of the review with one fact.
 type finding struct {
 	fact
 	Claimed time.Time     `json:"claimed,omitzero"`
@@ -135,7 +135,7 @@ type findings []finding
 
 // compare puts each fact beside what the review claims. They agree when they
 // are at most one scrape apart, and the rule's window where it looks back.
-func compare(claims []claim, facts []fact, t tempo) findings {
+func compare(claims []milestone, facts []fact, t tempo) findings {
 	var out findings
 	for _, f := range facts {
 		found := finding{fact: f}

@@ -18,7 +18,7 @@ import (
 // patience is how long the gateway tries to reach a shop that refuses
 // connections, before it answers with 502. It hides the moment in which one
 // version hands over to the next.
-const patience = 500 * time.Millisecond
+const patience = 800 * time.Millisecond
 
 // newGateway returns the handler that stands between customers and the shop, as
 // in production: it passes requests on and counts the answers, those that the

@@ -30,7 +30,7 @@ var moments = []moment{
 	{name: "countdown", reached: func(w *watcher) bool { return !w.Rollback.VetoUntil.IsZero() }, spread: func(t tempo) time.Duration { return t.Veto }},
 	{name: "deciding again", reached: func(w *watcher) bool { return w.vetoOver(0) }, spread: fixedSpread(600 * time.Millisecond)},
 	{name: "intended", reached: func(w *watcher) bool { return !w.Rollback.IntentAt.IsZero() }, spread: fixedSpread(150 * time.Millisecond), sharp: true, asks: true},
-	{name: "changed", reached: func(w *watcher) bool { return w.vetoOver(50*time.Millisecond) && w.changed() }, spread: fixedSpread(20 * time.Millisecond), sharp: true},
+	{name: "changed", reached: func(w *watcher) bool { return w.vetoOver(50*time.Millisecond) && w.changed() }, spread: fixedSpread(12 * time.Millisecond), sharp: true},
 	{name: "converging", reached: func(w *watcher) bool { return !w.Change.At.IsZero() }, spread: fixedSpread(time.Second)},
 	{name: "proving", reached: func(w *watcher) bool { return !w.Rollback.ConvergedAt.IsZero() }, spread: func(t tempo) time.Duration { return 3*t.Scrape + t.RecoveryHold }},
 	{name: "closing", reached: func(w *watcher) bool { return w.over() }, spread: fixedSpread(300 * time.Millisecond)},

@@ -44,6 +44,7 @@ type scene struct {
 
 	released           time.Time // when the last release by a person began
 	slackAt, gatewayAt net.Listener
+	claims             []place
 	logs               []*os.File
 	stop               context.CancelFunc
 	stopLoad           func()
@@ -97,22 +98,26 @@ func (s *scene) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// chooseAddresses takes the places of Slack and gateway at once; shop and
-// Belay, which come and go, get places on which nobody listens.
-func (s *scene) chooseAddresses(ctx context.Context) (err error) {
-	if s.at.Belay, err = pagesAddress(ctx, s.Listen); err != nil {
+// chooseAddresses takes the places of Slack and gateway at once. Those of shop
+// and Belay, which come and go, are claimed.
+func (s *scene) chooseAddresses(ctx context.Context) error {
+	pages, err := claimPages(ctx, s.Listen)
+	if err != nil {
 		return err
 	}
-	if s.at.Shop, err = freeAddress(ctx); err != nil {
+	s.claims = append(s.claims, pages)
+	shop, err := claimAny(ctx)
+	if err != nil {
 		return err
 	}
+	s.claims = append(s.claims, shop)
 	if s.slackAt, err = listen(ctx); err != nil {
 		return err
 	}
 	if s.gatewayAt, err = listen(ctx); err != nil {
 		return err
 	}
-	s.at.Slack, s.at.Gateway = s.slackAt.Addr().String(), s.gatewayAt.Addr().String()
+	s.at = addresses{Shop: shop.Addr, Gateway: s.gatewayAt.Addr().String(), Belay: pages.Addr, Slack: s.slackAt.Addr().String()}
 	return nil
 }
 
@@ -266,6 +271,9 @@ func (s *scene) release() {
 		if l != nil {
 			_ = l.Close() // by its server, usually
 		}
+	}
+	for _, p := range s.claims {
+		_ = p.Close()
 	}
 	for _, f := range s.logs {
 		_ = f.Close()

@@ -54,11 +54,12 @@ func get(t *testing.T, url string) (code int, body string, err error) {
 
 func mustAddress(t *testing.T) string {
 	t.Helper()
-	addr, err := freeAddress(t.Context())
+	p, err := claimAny(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return addr
+	t.Cleanup(func() { _ = p.Close() })
+	return p.Addr
 }
 
 func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
@@ -123,6 +124,7 @@ func TestTheShopSaysWhatItMeasures(t *testing.T) {
 }
 
 func TestTheCrashingVersionLivesUntilItsFirstRequestAndASecondMore(t *testing.T) {
+	t.Parallel()
 	addr := mustAddress(t)
 	ended := make(chan error, 1)
 	go func() {
@@ -150,6 +152,7 @@ func TestTheCrashingVersionLivesUntilItsFirstRequestAndASecondMore(t *testing.T)
 }
 
 func TestTheNextVersionWaitsForTheAddress(t *testing.T) {
+	t.Parallel()
 	addr := mustAddress(t)
 	stop := startShop(t, addr, "1.41.3", FaultNone)
 	ctx, cancel := context.WithCancel(t.Context())

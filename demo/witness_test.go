@@ -129,7 +129,7 @@ func TestReviewAndDiaryAgreeWithinAScrape(t *testing.T) {
 		{Milestone: "accepted", At: after(9)},
 		{Milestone: "notified", At: time.Time{}},
 	}
-	claims := []claim{
+	claims := []milestone{
 		{Name: "change_applied", At: after(-1)},
 		{Name: "impact_start", At: after(2.1)},
 		{Name: "impact_end", At: after(14)},
