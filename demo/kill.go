@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -191,6 +193,11 @@ func (s *scene) violations(w *witness) []string {
 	}
 	if n := len(changes); n > 0 && nameOf(changes[n-1].To) != goodVersion {
 		say("%s runs at the end", nameOf(changes[n-1].To))
+	}
+	for _, name := range w.Review.Files {
+		if info, err := os.Stat(s.dir.file(filepath.Join(reviewsDir, name))); err != nil || info.Size() == 0 {
+			say("the review's file %s is missing or empty", name)
+		}
 	}
 	posts := map[string]int{}
 	for _, m := range s.slack.Parents() {
