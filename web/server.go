@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,8 @@ type Server struct {
 	log     *slog.Logger
 	pages   map[string]*template.Template
 	handler http.Handler
-	streams chan struct{} // a place for each open stream of events
+	current atomic.Pointer[Server] // who answers: the server itself, or the one that it adopted
+	streams chan struct{}          // a place for each open stream of events
 
 	stopping  chan struct{} // closed when Run's context ends: streams end
 	listening chan struct{} // closed when addr is set
@@ -59,11 +61,23 @@ func New(cfg Config, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("web: templates: %w", err)
 	}
 	s.handler = s.guard(s.routes())
+	s.current.Store(s)
 	return s, nil
 }
 
 // Handler returns the whole of what the server serves.
-func (s *Server) Handler() http.Handler { return s.handler }
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.current.Load().handler.ServeHTTP(w, r) })
+}
+
+// Adopt lets another server, which does not run, answer from the next request
+// on: so a new configuration comes in without a refused connection. What is
+// being answered goes on, and open streams of events with it. The address stays
+// that of s.
+func (s *Server) Adopt(next *Server) {
+	next.streams, next.stopping = s.streams, s.stopping
+	s.current.Store(next)
+}
 
 // Listening is closed when the server accepts connections.
 func (s *Server) Listening() <-chan struct{} { return s.listening }
@@ -92,7 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr = l.Addr()
 	close(s.listening)
 	srv := &http.Server{
-		Handler:           s.handler,
+		Handler:           s.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,
