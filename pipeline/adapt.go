@@ -16,7 +16,7 @@ import (
 )
 
 // destinations opens the channels that the configuration describes.
-func (p *Pipeline) destinations() ([]alerting.Destination, error) {
+func (p *parts) destinations() ([]alerting.Destination, error) {
 	var out []alerting.Destination
 	for _, d := range p.cfg.Alerting.Destinations(p.cfg.owners()) {
 		n, err := p.notifier(d)
@@ -28,14 +28,14 @@ func (p *Pipeline) destinations() ([]alerting.Destination, error) {
 	return out, nil
 }
 
-func (p *Pipeline) notifier(d alerting.DestinationConfig) (alerting.Notifier, error) {
+func (p *parts) notifier(d alerting.DestinationConfig) (alerting.Notifier, error) {
 	if d.Webhook != nil {
 		return webhook.New(*d.Webhook, webhook.Options{Receiver: d.Receiver, ExternalURL: p.cfg.Global.ExternalURL})
 	}
 	return slack.New(p.cfg.Alerting.Slack, *d.Slack, slack.Options{Log: p.log})
 }
 
-func (p *Pipeline) serviceInfo() []web.ServiceInfo {
+func (p *parts) serviceInfo() []web.ServiceInfo {
 	out := make([]web.ServiceInfo, len(p.cfg.Services))
 	for i, s := range p.cfg.Services {
 		out[i] = web.ServiceInfo{ID: s.ID, Platform: s.PlatformName, Mode: s.Policy.Mode, Match: s.Match}
@@ -91,52 +91,46 @@ func oneRule(r rules.RuleStatus) web.RuleInfo {
 
 // actions hand what people ask for to the part that decides, and put its
 // refusals into the words of the API.
-func actions(b *built) web.Actions {
+func actions(p *parts) web.Actions {
 	refusals := func(err error) error {
 		switch {
 		case errors.Is(err, rollback.ErrRefused), errors.Is(err, alerting.ErrResolved), errors.Is(err, alerting.ErrRollbackPending), errors.Is(err, belay.ErrConflict):
-			return &refusal{web.ErrRefused, err}
+			return web.Because(web.ErrRefused, err)
 		case errors.Is(err, alerting.ErrUnknownIncident), errors.Is(err, rollback.ErrUnknown):
-			return &refusal{web.ErrNotFound, err}
+			return web.Because(web.ErrNotFound, err)
 		}
 		return err
 	}
 	return web.Actions{
 		Deploy: func(ctx context.Context, n web.DeployNotice) error {
-			return refusals(b.rollback.Announce(ctx, rollback.Notice{
+			return refusals(p.rollback.Announce(ctx, rollback.Notice{
 				Phase: n.Event, Service: n.Service, Revision: string(n.Revision), Version: n.Version,
 				Commit: n.Commit, Actor: n.Actor, URL: n.URL, Irreversible: n.Irreversible,
 			}))
 		},
 		RollbackPlan: func(ctx context.Context, s belay.ServiceID) (belay.Rollback, error) {
-			rb, err := b.rollback.Plan(ctx, s)
+			rb, err := p.rollback.Plan(ctx, s)
 			return rb, refusals(err)
 		},
 		RollbackStart: func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error) {
-			rb, err := b.rollback.Start(ctx, s, actor)
+			rb, err := p.rollback.Start(ctx, s, actor)
 			return rb, refusals(err)
 		},
 		RollbackStop: func(ctx context.Context, id, actor, reason string) error {
 			if id == web.StopAll {
-				return refusals(b.rollback.StopAll(ctx, actor, reason))
+				return refusals(p.rollback.StopAll(ctx, actor, reason))
 			}
-			return refusals(b.rollback.Stop(ctx, id, actor, reason))
+			return refusals(p.rollback.Stop(ctx, id, actor, reason))
 		},
 		RollbackRelease: func(ctx context.Context, s belay.ServiceID, c belay.Content, actor string) error {
-			return refusals(b.rollback.Release(ctx, s, c, actor))
+			return refusals(p.rollback.Release(ctx, s, c, actor))
 		},
-		Ack: func(ctx context.Context, id, actor, _ string) error { return refusals(b.incidents.Ack(ctx, id, actor)) },
+		Ack: func(ctx context.Context, id, actor, _ string) error { return refusals(p.incidents.Ack(ctx, id, actor)) },
 		Note: func(ctx context.Context, id, actor, text string) error {
-			return refusals(b.incidents.Note(ctx, id, actor, text))
+			return refusals(p.incidents.Note(ctx, id, actor, text))
 		},
 		Resolve: func(ctx context.Context, id, actor, text string) error {
-			return refusals(b.incidents.Resolve(ctx, id, actor, text))
+			return refusals(p.incidents.Resolve(ctx, id, actor, text))
 		},
 	}
 }
-
-// A refusal is what a part said, marked for the API.
-type refusal struct{ mark, said error }
-
-func (r *refusal) Error() string   { return r.said.Error() }
-func (r *refusal) Unwrap() []error { return []error{r.mark, r.said} }

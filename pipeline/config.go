@@ -29,6 +29,7 @@ import (
 // each part owns its own keys.
 type Config struct {
 	File      string
+	Hash      string // of the file and the rule files
 	Global    Global
 	Collector collector.Config
 	RuleFiles []string // as matched, sorted
@@ -136,6 +137,7 @@ func Parse(file string, text []byte) (Config, error) {
 	cfg.Journal.Path = under(dir, cfg.Journal.Path)
 	add(doc.Decode(&cfg.Web, "web"))
 	add(cfg.Web.Validate(doc, "web"))
+	cfg.Hash = cfg.hashed(text)
 	return cfg, problems.Err()
 }
 
@@ -157,6 +159,16 @@ func (c *Config) Lint() []string {
 		out = append(out, "nobody is told: neither route.receiver nor a service's owners.slack_channel is set")
 	}
 	return out
+}
+
+// hashed tells two configurations apart that say something else.
+func (c *Config) hashed(text []byte) string {
+	texts := [][]byte{text}
+	for _, file := range c.RuleFiles {
+		t, _ := os.ReadFile(file) // what cannot be read is a problem already
+		texts = append(texts, []byte(file), t)
+	}
+	return hash(texts...)
 }
 
 func under(dir, path string) string {

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +35,7 @@ func runCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return &exitError{exitRefused, err}
 			}
+			defer reloadOnHangup(cmd.Context(), p)()
 			if err := p.Run(cmd.Context()); err != nil {
 				return &exitError{exitRefused, err}
 			}
@@ -40,6 +45,31 @@ func runCommand(env *environment) *cobra.Command {
 	cmd.Flags().StringVar(&file, "config", "belay.yml", "configuration `file`")
 	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// reloadOnHangup reloads the configuration at each SIGHUP until the returned
+// function is called. How it went is in the log.
+func reloadOnHangup(ctx context.Context, p *pipeline.Pipeline) (stop func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hangup:
+				_ = p.Reload(ctx) // it logs why not
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		cancel()
+		<-ended
+	}
 }
 
 // configError prints problems one to a line, and nothing else: editors and CI

@@ -1,0 +1,258 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/review"
+	"github.com/belaydev/belay/rollback"
+	"github.com/belaydev/belay/rules"
+	"github.com/belaydev/belay/web"
+)
+
+// parts follow one configuration. A reload makes new ones.
+type parts struct {
+	base *base
+	cfg  Config
+	log  *slog.Logger
+
+	engine    *rules.Engine
+	incidents *alerting.Incidents
+	outbox    *alerting.Outbox
+	emergency *alerting.Emergency
+	rollback  *rollback.Controller
+	review    *review.Writer
+	server    *web.Server
+}
+
+// parts makes what follows a configuration. It starts nothing, and touches
+// nothing that runs.
+func (b *base) parts(cfg Config) (*parts, error) {
+	p := &parts{base: b, cfg: cfg, log: b.p.log}
+	for _, build := range []func() error{p.buildWatch, p.buildTell, p.buildAct, p.buildWeb} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// run blocks until ctx ends and all parts have stopped, or one cannot go on.
+func (p *parts) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(named(ctx, "incidents", p.incidents.Run))
+	g.Go(named(ctx, "outbox", p.outbox.Run))
+	g.Go(named(ctx, "rollback", p.rollback.Run))
+	collected := func(part func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if !until(ctx, p.base.collector.Ready()) {
+				return nil
+			}
+			return part(ctx)
+		}
+	}
+	g.Go(named(ctx, "review", collected(p.review.Run)))
+	g.Go(named(ctx, "rules", collected(p.engine.Run)))
+	return g.Wait()
+}
+
+// buildWatch makes what turns targets into alerts.
+func (p *parts) buildWatch() error {
+	external, err := url.Parse(p.cfg.Global.ExternalURL)
+	if err != nil {
+		return fmt.Errorf("external_url: %w", err)
+	}
+	p.engine, err = rules.New(p.cfg.Rules, rules.Options{
+		Logger: p.log, Metrics: p.base.metrics, Journal: p.base.journal,
+		Queryable: p.base.collector, Appendable: p.base.collector, Targets: p.targets(p.base.collector),
+		OnJudged: func(string, []belay.Judgement) { p.rollback.Wake() },
+		OnJournalError: func(err error, a belay.Alert) {
+			p.emergency.Tell(context.Background(), "journal", fmt.Sprintf("Belay cannot write its journal (%v). %s is %s (%s); nothing will be rolled back until the journal can be written again.", err, a.Rule, a.State, a.Labels))
+		},
+		EvaluationInterval: time.Duration(p.cfg.Collector.Global.EvaluationInterval),
+		MinInterval:        time.Duration(p.cfg.Global.MinInterval),
+		OnScrape:           p.cfg.Global.Evaluation == "on_scrape",
+		ExternalLabels:     p.cfg.Collector.Global.ExternalLabels,
+		ExternalURL:        external,
+	})
+	return err
+}
+
+// targets tells the rules which targets there are, in their own words.
+func (p *parts) targets(c *collector.Collector) func() []rules.Target {
+	intervals := map[string]time.Duration{}
+	for _, sc := range p.cfg.Collector.ScrapeConfigs {
+		intervals[sc.JobName] = time.Duration(sc.ScrapeInterval)
+	}
+	return func() []rules.Target {
+		all := c.Targets()
+		out := make([]rules.Target, len(all))
+		for i, t := range all {
+			out[i] = rules.Target{
+				Labels: t.Labels, Healthy: t.Healthy, Scraped: t.Scraped, Error: t.LastError,
+				LastScrape: t.LastScrape, Interval: intervals[t.Job], Exposes: t.Exposes,
+			}
+		}
+		return out
+	}
+}
+
+// service names the service that labels belong to: of those that match, the
+// one that asks for the most.
+func (p *parts) service(ls labels.Labels) (belay.ServiceID, bool) {
+	best := -1
+	for i, s := range p.cfg.Services {
+		if s.Matches(ls) && (best < 0 || len(s.Match) > len(p.cfg.Services[best].Match)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return belay.ServiceID{}, false
+	}
+	return p.cfg.Services[best].ID, true
+}
+
+// buildTell makes what turns alerts into incidents, messages and reviews.
+func (p *parts) buildTell() error {
+	destinations, err := p.destinations()
+	if err != nil {
+		return err
+	}
+	p.emergency = alerting.NewEmergency(destinations, alerting.EmergencyOptions{Logger: p.log})
+	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Logger: p.log, Tell: p.emergency.Tell})
+	if err != nil {
+		return err
+	}
+	p.outbox, err = alerting.NewOutbox(alerting.OutboxOptions{
+		Journal: p.base.journal, Destinations: destinations, Links: p.links, Logger: p.log, Metrics: p.base.metrics, Tell: p.emergency.Tell,
+	})
+	if err != nil {
+		return err
+	}
+	p.review, err = review.New(p.cfg.Review, review.Options{
+		Journal: p.base.journal, Queryable: func() storage.Queryable { return p.base.collector }, Logger: p.log,
+		ScrapeInterval: p.scrapeInterval, Directory: p.reviewDir(), ExternalURL: p.cfg.Global.ExternalURL,
+	})
+	return err
+}
+
+// scrapeInterval is the longest interval of any scrape configuration: how far
+// off a time that was read from samples may be.
+func (p *parts) scrapeInterval(belay.ServiceID) time.Duration {
+	longest := time.Duration(0)
+	for _, sc := range p.cfg.Collector.ScrapeConfigs {
+		longest = max(longest, time.Duration(sc.ScrapeInterval))
+	}
+	if longest == 0 {
+		longest = time.Duration(p.cfg.Collector.Global.ScrapeInterval)
+	}
+	return longest
+}
+
+func (p *parts) reviewDir() string {
+	if len(p.cfg.Review.Publish) > 0 {
+		return p.cfg.Review.Publish[0].Directory
+	}
+	return besides(p.cfg, "reviews")
+}
+
+func (p *parts) links(i belay.Incident) alerting.Links {
+	base := p.cfg.Global.ExternalURL
+	if base == "" {
+		return alerting.Links{}
+	}
+	at := func(parts ...string) string { u, _ := url.JoinPath(base, parts...); return u }
+	return alerting.Links{
+		Incident: at("incidents", i.ID), Review: at("reviews", i.ID),
+		Service: at("services", i.Service.Environment, i.Service.Name),
+	}
+}
+
+// buildAct makes what rolls back.
+func (p *parts) buildAct() error {
+	var services []rollback.Service
+	for _, s := range p.cfg.Services {
+		services = append(services, rollback.Service{
+			ID: s.ID, Policy: s.Policy, PlatformName: s.PlatformName, Platform: p.base.steady(s.Platform), DependsOn: s.DependsOn,
+			Match: func(ls labels.Labels) bool { id, ok := p.service(ls); return ok && id == s.ID },
+		})
+	}
+	interval := p.scrapeInterval(belay.ServiceID{})
+	var err error
+	p.rollback, err = rollback.New(services, rollback.Options{
+		Journal: p.base.journal, Alerts: p.engine.Alerts, Judgements: p.engine.Judgements, Lag: p.engine.Lag,
+		MaxLag:     max(15*time.Second, 2*interval),
+		StaleAfter: max(10*time.Second, 4*interval),
+		Emergency:  func(kind, text string) { p.emergency.Tell(context.Background(), kind, text) },
+		Logger:     p.log,
+	})
+	return err
+}
+
+// buildWeb makes what people and programs look at.
+func (p *parts) buildWeb() error {
+	registry := prometheus.NewRegistry()
+	var err error
+	p.server, err = web.New(p.cfg.Web, web.Options{
+		View: p.base.view, Journal: p.base.journal, Services: p.serviceInfo(),
+		Alerts: p.engine.Alerts, Judgements: p.engine.Judgements,
+		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
+		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
+		KillSwitch: p.killSwitch,
+		Ready: func() error {
+			select {
+			case <-p.base.collector.Ready():
+				return nil
+			default:
+				return errors.New("still opening the metrics")
+			}
+		},
+		Actions: actions(p), Gatherer: registry, Log: p.log, Version: p.base.p.opts.Version,
+		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range []prometheus.Collector{
+		p.base.metrics, &p.base.reloads, p.server.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *parts) allowedHosts() []string {
+	if u, err := url.Parse(p.cfg.Global.ExternalURL); err == nil && u.Hostname() != "" {
+		return []string{u.Hostname()}
+	}
+	return nil
+}
+
+func (p *parts) killSwitch() string {
+	var set []string
+	for _, s := range p.cfg.Services {
+		if file := s.Policy.KillSwitchFile; rollback.Killed(s.Policy) && !slices.Contains(set, file) {
+			set = append(set, file)
+		}
+	}
+	if len(set) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the kill switch is set: %v", set)
+}
