@@ -212,7 +212,7 @@ func (p *parts) buildWeb() error {
 		Alerts: p.engine.Alerts, Judgements: p.engine.Judgements,
 		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
-		KillSwitch: p.killSwitch,
+		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
 		Ready: func() error {
 			select {
 			case <-p.base.collector.Ready():
@@ -235,6 +235,15 @@ func (p *parts) buildWeb() error {
 		}
 	}
 	return nil
+}
+
+// notices are what whoever runs this Belay should know.
+func (p *parts) notices() []string {
+	out := slices.Clone(p.cfg.Warnings)
+	if why := p.base.reloads.problem(); why != "" {
+		out = append(out, "the configuration was not reloaded, the one before stays in force: "+why)
+	}
+	return out
 }
 
 func (p *parts) allowedHosts() []string {

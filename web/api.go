@@ -53,6 +53,7 @@ type Status struct {
 	Ready         bool      `json:"ready"`
 	Reason        string    `json:"reason,omitempty"` // why it is not ready
 	KillSwitch    string    `json:"kill_switch,omitempty"`
+	Notices       []string  `json:"notices,omitempty"` // what the person who runs Belay should know
 	StartedAt     time.Time `json:"started_at,omitzero"`
 	Journal       belay.Seq `json:"journal"` // the newest event
 	Services      int       `json:"services"`
@@ -74,6 +75,9 @@ func (s *Server) statusReport() Status {
 	}
 	if err := s.ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()
+	}
+	if s.opts.Notices != nil {
+		out.Notices = s.opts.Notices()
 	}
 	for _, a := range s.alerts() {
 		if a.State == belay.AlertFiring {

@@ -26,6 +26,8 @@ type Options struct {
 	Outbox     func() (depth int, oldest time.Duration) // messages that wait
 	KillSwitch func() (reason string)                   // why nothing may act; "" when Belay may
 	Ready      func() error                             // nil when Belay watches; otherwise why it does not yet
+	Notices    func() []string                          // what the person who runs Belay should know, such as a reload that failed
+	Reload     func(ctx context.Context) error          // reads the configuration again; nil: not implemented
 	Now        func() time.Time                         // nil: time.Now
 	Actions    Actions                                  //
 	Gatherer   prometheus.Gatherer                      // of /metrics

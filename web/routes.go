@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ func (s *Server) table() []route {
 	return []route{
 		{get, "/-/healthy", s.healthy},
 		{get, "/-/ready", s.readiness},
+		{post, "/-/reload", s.reload},
 		{get, "/metrics", promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{}).ServeHTTP},
 
 		{get, apiPrefix + "/openapi.yaml", s.asset("openapi.yaml", "application/yaml")},
@@ -131,6 +133,20 @@ func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = io.WriteString(w, "Belay is ready.\n")
+}
+
+// reload answers when the new configuration is in force, or says why it is not.
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Reload == nil {
+		s.fail(w, r, http.StatusNotImplemented, "this server cannot reload its configuration")
+		return
+	}
+	if err := s.opts.Reload(context.WithoutCancel(r.Context())); err != nil { // a client that hangs up changes nothing
+		s.fail(w, r, http.StatusInternalServerError, "the configuration was not reloaded, the one before stays in force:\n"+err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, "The configuration is reloaded.\n")
 }
 
 // fail answers with an error: JSON for programs, a page for people.
