@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,17 +32,17 @@ type Process struct {
 
 // StartPrometheus runs a Prometheus 3 with a configuration (the text of a
 // prometheus.yml; "" is an empty one) and returns when it is ready. Its data
-// lies in Dir/data, its configuration is Dir/prometheus.yml; args come after
-// the arguments that say so, and win.
+// lies in Dir/data, its configuration is Dir/prometheus.yml; args take the place
+// of arguments that say so.
 func StartPrometheus(t testing.TB, config string, args ...string) *Process {
 	t.Helper()
 	path, dir := Require(t, Prometheus), t.TempDir()
 	file := write(t, dir, "prometheus.yml", config)
 	return start(t, path, dir, "/-/ready", func(address string) []string {
-		return append([]string{
+		return merge(args, []string{
 			"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address,
 			"--web.enable-lifecycle", "--log.level=warn",
-		}, args...)
+		})
 	})
 }
 
@@ -50,10 +52,10 @@ func StartVictoriaMetrics(t testing.TB, args ...string) *Process {
 	t.Helper()
 	path, dir := Require(t, VictoriaMetrics), t.TempDir()
 	return start(t, path, dir, "/health", func(address string) []string {
-		return append([]string{
+		return merge(args, []string{
 			"-storageDataPath=" + filepath.Join(dir, "data"), "-httpListenAddr=" + address, "-retentionPeriod=100y",
 			"-search.latencyOffset=0s", "-loggerLevel=WARN",
-		}, args...)
+		})
 	})
 }
 
@@ -67,11 +69,22 @@ func StartAlertmanager(t testing.TB, config string, args ...string) *Process {
 	path, dir := Require(t, Alertmanager), t.TempDir()
 	file := write(t, dir, "alertmanager.yml", config)
 	return start(t, path, dir, "/-/ready", func(address string) []string {
-		return append([]string{
+		return merge(args, []string{
 			"--config.file=" + file, "--storage.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address,
 			"--cluster.listen-address=", "--log.level=warn",
-		}, args...)
+		})
 	})
+}
+
+// merge returns args and those defaults that args do not set.
+func merge(args, defaults []string) []string {
+	for _, d := range defaults {
+		name, _, _ := strings.Cut(d, "=")
+		if !slices.ContainsFunc(args, func(a string) bool { return a == name || strings.HasPrefix(a, name+"=") }) {
+			args = append(args[:len(args):len(args)], d)
+		}
+	}
+	return args
 }
 
 // Stop ends the process before its test ends, as if it had been told to.
