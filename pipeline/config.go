@@ -87,7 +87,6 @@ var notYet = map[string]string{
 	"inhibit_rules":       "route, receivers",
 	"time_intervals":      "rollback.freeze",
 	"templates":           "route, receivers",
-	"people":              "the admin token",
 	"hooks":               "belay deploy start|finish|fail",
 }
 
@@ -95,7 +94,7 @@ var notYet = map[string]string{
 var meaningless = []string{"remote_read", "storage", "tracing", "otlp"}
 
 // known are the keys that this version reads.
-var known = []string{"global", "journal", "metrics", "receivers", "review", "rollback", "route", "rule_files", "scrape_configs", "services", "slack", "web"}
+var known = []string{"global", "journal", "metrics", "people", "receivers", "review", "rollback", "route", "rule_files", "scrape_configs", "services", "slack", "web"}
 
 // Load reads and validates a configuration file and the rule files it names.
 // It touches no network. The error is strict.Problems, all at once, or that the
@@ -135,8 +134,9 @@ func Parse(file string, text []byte) (Config, error) {
 	}
 	add(doc.Decode(&cfg.Journal, "journal"))
 	cfg.Journal.Path = under(dir, cfg.Journal.Path)
-	add(doc.Decode(&cfg.Web, "web"))
-	add(cfg.Web.Validate(doc, "web"))
+	cfg.Web, ps = web.Load(doc)
+	add(ps)
+	cfg.Warnings = append(cfg.Warnings, cfg.Web.Warnings()...)
 	cfg.Hash = cfg.hashed(text)
 	return cfg, problems.Err()
 }

@@ -44,14 +44,6 @@ func (s *Server) done(w http.ResponseWriter, r *http.Request, actor string) {
 	s.json(w, http.StatusOK, map[string]string{"result": "done"})
 }
 
-// orAdmin names a person who gave no name.
-func orAdmin(actor string) string {
-	if actor = strings.TrimSpace(actor); actor != "" {
-		return actor
-	}
-	return "admin"
-}
-
 func (s *Server) postDeployment(w http.ResponseWriter, r *http.Request) {
 	var b DeployBody
 	if !s.read(w, r, &b, false) {
@@ -68,6 +60,9 @@ func (s *Server) postDeployment(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Actions.Deploy == nil {
 		s.fail(w, r, http.StatusNotImplemented, notImplemented)
 		return
+	}
+	if b.Actor != "" || s.caller(r).person { // a pipeline need not say who
+		b.Actor = s.actor(r, b.Actor)
 	}
 	err := s.opts.Actions.Deploy(r.Context(), DeployNotice{
 		Event: b.Event, Service: belay.ParseServiceID(b.Service), Revision: belay.Content(b.Revision),
@@ -90,7 +85,7 @@ func (s *Server) words(w http.ResponseWriter, r *http.Request) (WordsBody, bool)
 		s.fail(w, r, http.StatusBadRequest, "the text or the name is too long")
 		return b, false
 	}
-	b.Actor = orAdmin(b.Actor)
+	b.Actor = s.actor(r, b.Actor)
 	return b, true
 }
 
@@ -149,7 +144,7 @@ func (s *Server) postRelease(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusNotImplemented, notImplemented)
 		return
 	}
-	b.Actor = orAdmin(b.Actor)
+	b.Actor = s.actor(r, b.Actor)
 	if err := s.opts.Actions.RollbackRelease(r.Context(), serviceOf(r), b.Revision, b.Actor); err != nil {
 		s.failAction(w, r, err)
 		return

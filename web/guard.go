@@ -1,8 +1,7 @@
 package web
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,17 +14,17 @@ const maxBody = 1 << 20
 // contentPolicy lets a page load this server's own style, script and pictures,
 // and nothing else: no inline script, no frame, nothing from elsewhere.
 const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard stands before every route: it sets the security headers, bounds the
-// body, and lets nobody change anything without the token.
+// body, and finds out who calls.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", contentPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer a browser would not say where a form comes from
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
@@ -33,39 +32,42 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			s.fail(w, r, http.StatusMisdirectedRequest, "this server does not answer to the name "+r.Host+"; call it by 127.0.0.1 or localhost")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
-			if code, why := s.mayWrite(r); code != 0 {
-				if code == http.StatusUnauthorized {
-					h.Set("WWW-Authenticate", `Bearer realm="belay"`)
-				}
-				s.fail(w, r, code, why)
-				return
-			}
+		if !s.isProm(r.URL.Path) { // it has its own limits
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
-		next.ServeHTTP(w, r)
+		who, why := s.identify(r)
+		if why != "" {
+			s.refuse(w, r, http.StatusUnauthorized, why)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
 	})
 }
 
-// mayWrite returns 0, or the status code and the reason why not.
-func (s *Server) mayWrite(r *http.Request) (code int, why string) {
-	if crossSite(r) {
-		return http.StatusForbidden, "this request comes from another site"
+// only lets those through who may do what a route does.
+func (s *Server) only(n need, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if code, why := s.may(r, n); code != 0 {
+			s.refuse(w, r, code, why)
+			return
+		}
+		next(w, r)
 	}
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return http.StatusUnauthorized, "this needs the admin token: send it as Authorization: Bearer …"
-	}
-	if !sameToken(token, s.opts.Token) {
-		return http.StatusUnauthorized, "this is not the admin token of this server"
-	}
-	return 0, ""
 }
 
-// sameToken compares without telling by its duration how much was right.
-func sameToken(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+// refuse answers who may not.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, why string) {
+	if code == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="belay"`)
+		if s.access.basic != nil {
+			w.Header().Add("WWW-Authenticate", `Basic realm="belay", charset="UTF-8"`)
+		}
+		if isSafe(r.Method) && wantsPage(r) && s.access.basic == nil {
+			s.askToSignIn(w, r, code)
+			return
+		}
+	}
+	s.fail(w, r, code, why)
 }
 
 // crossSite reports whether a browser sent this on behalf of another site.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,7 @@ type Options struct {
 	Now        func() time.Time                         // nil: time.Now
 	Actions    Actions                                  //
 	Gatherer   prometheus.Gatherer                      // of /metrics
+	Prometheus http.Handler                             // Prometheus's API, at /api/v1/ and /federate; nil: not served
 	Log        *slog.Logger                             // nil discards
 
 	Version      string

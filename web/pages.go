@@ -24,13 +24,15 @@ type page struct {
 	Version    string
 	KillSwitch string
 	Now        time.Time
+	Who        identity
+	CSRF       string // what forms carry; "" for who has not signed in
 	Data       any
 }
 
 // parsePages reads every page once, each with the layout around it.
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	names := []string{
-		"services", "service", "incidents", "incident", "rollbacks", "review", "alerts", "targets", "rules", "status", "error",
+		"services", "service", "incidents", "incident", "rollbacks", "review", "alerts", "targets", "rules", "status", "error", "signin",
 	}
 	pages := map[string]*template.Template{}
 	for _, name := range names {
@@ -47,9 +49,16 @@ func parsePages(s *Server) (map[string]*template.Template, error) {
 func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, name, title string, data any) {
 	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	var out bytes.Buffer // whole before the first byte, so that a fault is not half a page
-	err := s.pages[name].Execute(&out, page{
-		Title: title, Path: "/" + section, Version: s.opts.Version, KillSwitch: s.killSwitch(), Now: s.opts.Now(), Data: data,
-	})
+	p := page{
+		Title: title, Path: "/" + section, Version: s.opts.Version, Now: s.opts.Now(), Who: s.caller(r), Data: data,
+	}
+	if p.Who.session != nil {
+		p.CSRF = p.Who.session.csrf
+	}
+	if p.Who.Can(ScopeRead) {
+		p.KillSwitch = s.killSwitch()
+	}
+	err := s.pages[name].Execute(&out, p)
 	if err != nil {
 		s.log.Error("drawing a page", "page", name, "error", err)
 		http.Error(w, "This page cannot be drawn; the log says why.", http.StatusInternalServerError)

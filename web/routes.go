@@ -20,68 +20,90 @@ var assets embed.FS
 
 const apiPrefix = "/api/belay/v1"
 
-// A route is one method and pattern, as http.ServeMux reads them.
+// A route is one method and pattern, as http.ServeMux reads them, and what it
+// asks of who calls.
 type route struct {
 	method, pattern string
+	needs           need
 	serve           http.HandlerFunc
 }
 
 func (s *Server) table() []route {
 	get, post := http.MethodGet, http.MethodPost
+	free, read, alert := need{}, need{scope: ScopeRead}, need{ScopeAlert, true}
+	ack, deploy, approve, admin := need{ScopeAck, true}, need{ScopeDeploy, true}, need{ScopeApprove, true}, need{ScopeAdmin, true}
 	return []route{
-		{get, "/-/healthy", s.healthy},
-		{get, "/-/ready", s.readiness},
-		{post, "/-/reload", s.reload},
-		{get, "/metrics", promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{}).ServeHTTP},
+		{get, "/-/healthy", free, s.healthy},
+		{get, "/-/ready", free, s.readiness},
+		{post, "/-/reload", admin, s.reload},
+		{get, "/metrics", read, promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{}).ServeHTTP},
 
-		{get, apiPrefix + "/openapi.yaml", s.asset("openapi.yaml", "application/yaml")},
-		{get, apiPrefix + "/status", s.apiStatus},
-		{get, apiPrefix + "/events", s.apiEvents},
-		{get, apiPrefix + "/services", s.apiServices},
-		{get, apiPrefix + "/services/{env}/{name}", s.apiService},
-		{get, apiPrefix + "/deployments", s.apiDeployments},
-		{get, apiPrefix + "/deployments/{id}", s.apiDeployment},
-		{post, apiPrefix + "/deployments", s.postDeployment},
-		{get, apiPrefix + "/incidents", s.apiIncidents},
-		{get, apiPrefix + "/incidents/{id}", s.apiIncident},
-		{post, apiPrefix + "/incidents/{id}/ack", s.postWords(s.opts.Actions.Ack)},
-		{post, apiPrefix + "/incidents/{id}/note", s.postWords(s.opts.Actions.Note)},
-		{post, apiPrefix + "/incidents/{id}/resolve", s.postWords(s.opts.Actions.Resolve)},
-		{get, apiPrefix + "/rollbacks", s.apiRollbacks},
-		{get, apiPrefix + "/rollbacks/{id}", s.apiRollback},
-		{get, apiPrefix + "/rollbacks/{env}/{name}/plan", s.apiPlan},
-		{post, apiPrefix + "/rollbacks/{env}/{name}/start", s.postStart},
-		{post, apiPrefix + "/rollbacks/{env}/{name}/release", s.postRelease},
-		{post, apiPrefix + "/rollbacks/{id}/stop", s.postStop},
-		{post, apiPrefix + "/rollbacks/stop", s.postStopAll},
-		{get, apiPrefix + "/reviews", s.apiReviews},
-		{get, apiPrefix + "/reviews/{id}", s.apiReview},
+		{get, apiPrefix + "/openapi.yaml", read, s.asset("openapi.yaml", "application/yaml")},
+		{get, apiPrefix + "/status", read, s.apiStatus},
+		{get, apiPrefix + "/events", read, s.apiEvents},
+		{get, apiPrefix + "/services", read, s.apiServices},
+		{get, apiPrefix + "/services/{env}/{name}", read, s.apiService},
+		{get, apiPrefix + "/deployments", read, s.apiDeployments},
+		{get, apiPrefix + "/deployments/{id}", read, s.apiDeployment},
+		{post, apiPrefix + "/deployments", deploy, s.postDeployment},
+		{get, apiPrefix + "/incidents", read, s.apiIncidents},
+		{get, apiPrefix + "/incidents/{id}", read, s.apiIncident},
+		{post, apiPrefix + "/incidents/{id}/ack", ack, s.postWords(s.opts.Actions.Ack)},
+		{post, apiPrefix + "/incidents/{id}/note", ack, s.postWords(s.opts.Actions.Note)},
+		{post, apiPrefix + "/incidents/{id}/resolve", ack, s.postWords(s.opts.Actions.Resolve)},
+		{get, apiPrefix + "/rollbacks", read, s.apiRollbacks},
+		{get, apiPrefix + "/rollbacks/{id}", read, s.apiRollback},
+		{get, apiPrefix + "/rollbacks/{env}/{name}/plan", read, s.apiPlan},
+		{post, apiPrefix + "/rollbacks/{env}/{name}/start", approve, s.postStart},
+		{post, apiPrefix + "/rollbacks/{env}/{name}/release", approve, s.postRelease},
+		{post, apiPrefix + "/rollbacks/{id}/stop", approve, s.postStop},
+		{post, apiPrefix + "/rollbacks/stop", approve, s.postStopAll},
+		{get, apiPrefix + "/reviews", read, s.apiReviews},
+		{get, apiPrefix + "/reviews/{id}", read, s.apiReview},
 
-		{get, "/assets/style.css", s.asset("style.css", "text/css; charset=utf-8")},
-		{get, "/assets/live.js", s.asset("live.js", "text/javascript; charset=utf-8")},
-		{get, "/assets/icon.svg", s.asset("icon.svg", "image/svg+xml")},
-		{get, "/{$}", s.pageServices},
-		{get, "/services/{env}/{name}", s.pageService},
-		{get, "/incidents", s.pageIncidents},
-		{get, "/incidents/{id}", s.pageIncident},
-		{get, "/rollbacks", s.pageRollbacks},
-		{get, "/reviews/{id}", s.pageReview},
-		{get, "/alerts", s.pageAlerts},
-		{get, "/targets", s.pageTargets},
-		{get, "/rules", s.pageRules},
-		{get, "/status", s.pageStatus},
+		{get, "/api/v1/{rest...}", read, s.prometheus},
+		{post, "/api/v1/{rest...}", read, s.prometheus}, // queries too long for an address
+		{post, "/api/v1/write", alert, s.prometheus},
+		{get, "/federate", read, s.prometheus},
+
+		{get, "/signin", free, s.pageSignIn},
+		{post, "/signin", free, s.signIn},
+		{post, "/signout", free, s.signOut},
+		{post, "/incidents/{id}/ack", ack, s.formWords(s.opts.Actions.Ack)},
+		{post, "/incidents/{id}/note", ack, s.formWords(s.opts.Actions.Note)},
+		{post, "/incidents/{id}/resolve", ack, s.formWords(s.opts.Actions.Resolve)},
+		{post, "/rollbacks/{id}/stop", approve, s.formStop},
+		{post, "/services/{env}/{name}/rollback", approve, s.formStart},
+		{post, "/services/{env}/{name}/release", approve, s.formRelease},
+
+		{get, "/assets/style.css", free, s.asset("style.css", "text/css; charset=utf-8")},
+		{get, "/assets/live.js", free, s.asset("live.js", "text/javascript; charset=utf-8")},
+		{get, "/assets/icon.svg", free, s.asset("icon.svg", "image/svg+xml")},
+		{get, "/{$}", read, s.pageServices},
+		{get, "/services/{env}/{name}", read, s.pageService},
+		{get, "/incidents", read, s.pageIncidents},
+		{get, "/incidents/{id}", read, s.pageIncident},
+		{get, "/rollbacks", read, s.pageRollbacks},
+		{get, "/reviews/{id}", read, s.pageReview},
+		{get, "/alerts", read, s.pageAlerts},
+		{get, "/targets", read, s.pageTargets},
+		{get, "/rules", read, s.pageRules},
+		{get, "/status", read, s.pageStatus},
 	}
 }
 
 // A Route is one address that the server answers, for those who document or
 // test it.
-type Route struct{ Method, Pattern string }
+type Route struct {
+	Method, Pattern string
+	Scope           Scope // that the caller needs; "" for none
+}
 
 // Routes returns every address that the server answers.
 func (s *Server) Routes() []Route {
 	var out []Route
 	for _, r := range s.table() {
-		out = append(out, Route{r.method, r.pattern})
+		out = append(out, Route{r.method, r.pattern, r.needs.scope})
 	}
 	return out
 }
@@ -91,10 +113,14 @@ func (s *Server) Routes() []Route {
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.table() {
-		mux.HandleFunc(r.method+" "+r.pattern, r.serve)
+		mux.HandleFunc(r.method+" "+r.pattern, s.only(r.needs, r.serve))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, pattern := mux.Handler(r); pattern == "" {
+			if !isSafe(r.Method) && !s.caller(r).known() {
+				s.refuse(w, r, http.StatusUnauthorized, "this needs a token: send it as Authorization: Bearer …")
+				return
+			}
 			if code, allow := verdictOf(h, r); code == http.StatusMethodNotAllowed {
 				w.Header().Set("Allow", allow)
 				s.fail(w, r, code, "this address takes "+allow+", not "+r.Method)
@@ -151,11 +177,31 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 
 // fail answers with an error: JSON for programs, a page for people.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, code int, why string) {
-	if strings.HasPrefix(r.URL.Path, "/api/") || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if strings.HasPrefix(r.URL.Path, "/api/") || !wantsPage(r) {
 		s.json(w, code, map[string]string{"error": why})
 		return
 	}
 	s.render(w, r, code, "error", "Error", errorPage{Code: code, What: http.StatusText(code), Why: why})
+}
+
+// wantsPage reports whether a person with a browser asks.
+func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+
+// isProm reports whether an address is one that Prometheus has.
+func (s *Server) isProm(path string) bool {
+	return s.opts.Prometheus != nil && (strings.HasPrefix(path, "/api/v1/") || path == "/federate")
+}
+
+// prometheus serves what Prometheus serves under the same address.
+func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.opts.Prometheus == nil:
+		s.fail(w, r, http.StatusNotFound, "there is nothing at "+r.URL.Path)
+	case crossSite(r): // a query costs, so another site may not make a browser ask
+		s.fail(w, r, http.StatusForbidden, "this request comes from another site")
+	default:
+		s.opts.Prometheus.ServeHTTP(w, r)
+	}
 }
 
 type errorPage struct {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"html/template"
@@ -17,13 +18,15 @@ import (
 
 // A Server serves the pages, the API and the metrics.
 type Server struct {
-	cfg     Config
-	opts    Options
-	log     *slog.Logger
-	pages   map[string]*template.Template
-	handler http.Handler
-	current atomic.Pointer[Server] // who answers: the server itself, or the one that it adopted
-	streams chan struct{}          // a place for each open stream of events
+	cfg      Config
+	opts     Options
+	log      *slog.Logger
+	pages    map[string]*template.Template
+	handler  http.Handler
+	current  atomic.Pointer[Server] // who answers: the server itself, or the one that it adopted
+	streams  chan struct{}          // a place for each open stream of events
+	access   *access
+	sessions *sessions
 
 	stopping  chan struct{} // closed when Run's context ends: streams end
 	listening chan struct{} // closed when addr is set
@@ -53,7 +56,7 @@ func New(cfg Config, opts Options) (*Server, error) {
 		opts.Gatherer = prometheus.NewRegistry()
 	}
 	s := &Server{
-		cfg: cfg, opts: opts, log: opts.Log,
+		cfg: cfg, opts: opts, log: opts.Log, access: newAccess(cfg, opts.Token), sessions: newSessions(opts.Now),
 		streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}), listening: make(chan struct{}),
 	}
 	var err error
@@ -72,10 +75,10 @@ func (s *Server) Handler() http.Handler {
 
 // Adopt lets another server, which does not run, answer from the next request
 // on: so a new configuration comes in without a refused connection. What is
-// being answered goes on, and open streams of events with it. The address stays
-// that of s.
+// being answered goes on, and open streams of events with it; whoever signed in
+// stays so while their token is known. The address and its TLS stay those of s.
 func (s *Server) Adopt(next *Server) {
-	next.streams, next.stopping = s.streams, s.stopping
+	next.streams, next.stopping, next.sessions = s.streams, s.stopping, s.sessions
 	s.current.Store(next)
 }
 
@@ -104,6 +107,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("web: %w", err)
 	}
 	s.addr = l.Addr()
+	if encrypted, err := s.cfg.toolkit.serverTLS(); err != nil {
+		return errors.Join(fmt.Errorf("web: TLS: %w", err), l.Close())
+	} else if encrypted != nil {
+		l = tls.NewListener(l, encrypted)
+	}
 	close(s.listening)
 	srv := &http.Server{
 		Handler:           s.Handler(),
@@ -164,7 +172,7 @@ func (s *Server) allowsHost(host string) bool {
 		name = h
 	}
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	if isLoopback(name) {
+	if isLoopback(name) || !s.access.free { // who reads proves who they are, by whatever name
 		return true
 	}
 	for _, allowed := range s.opts.AllowedHosts {
