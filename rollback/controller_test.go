@@ -215,7 +215,7 @@ func TestAfterItsOwnRollbackBelayActsNoMore(t *testing.T) {
 		s.resolveIncident()
 
 		time.Sleep(4 * time.Minute) // the cool-down is over
-		s.breaks()            // the good one is red as well: I3
+		s.breaks()                  // the good one is red as well: I3
 		time.Sleep(10 * time.Minute)
 		s.expectWrites(1)
 		s.mends()

@@ -295,7 +295,7 @@ func (s *scene) expectIntentFirst() {
 	s.t.Helper()
 	intents := map[string]time.Time{}
 	for _, ev := range s.events() {
-		if ev.Kind == belay.KindIntent {
+		if _, earlier := intents[rollbackID(ev)]; ev.Kind == belay.KindIntent && !earlier {
 			intents[ev.Rollback.ID] = ev.At
 		}
 	}
@@ -307,6 +307,13 @@ func (s *scene) expectIntentFirst() {
 			s.t.Errorf("operation %s changed the platform at %s without an earlier intent", c.By, c.At)
 		}
 	}
+}
+
+func rollbackID(ev belay.Event) string {
+	if ev.Rollback == nil {
+		return ""
+	}
+	return ev.Rollback.ID
 }
 
 // faultyJournal refuses appends while the scene says so.

@@ -173,11 +173,10 @@ func (w *worker) intend(ctx context.Context, v serviceView, rb belay.Rollback, n
 		return w.tell(ctx, belay.KindStop, rb, now)
 	case veto != nil:
 		delete(w.refused, rb.Incident+"/"+veto.Guard) // a plan is withdrawn: that is news
-		return w.refuse(ctx, v, fresh, *veto, now)
+		rb.Answers = answers
+		return w.refuse(ctx, v, rb, *veto, now)
 	case fresh.From.Content != rb.From.Content || fresh.To.Content != rb.To.Content:
-		fresh.State, fresh.DecidedAt = belay.RollbackPlanned, now
-		fresh.Reason = fmt.Sprintf("the plan has changed: from %s back to %s; people are told anew", fresh.From, fresh.To)
-		return w.tell(ctx, belay.KindPlanned, fresh, now)
+		return w.replan(ctx, rb, fresh, now)
 	}
 	rb.State, rb.IntentAt, rb.Token, rb.Answers = belay.RollbackIntended, now, fresh.Token, answers
 	rb.Reason = fmt.Sprintf("asking the platform to run %s, provided it still runs %s", rb.To, rb.From)
@@ -186,6 +185,19 @@ func (w *worker) intend(ctx context.Context, v serviceView, rb belay.Rollback, n
 		return err
 	}
 	return w.act(ctx, rb, now)
+}
+
+// replan withdraws a plan whose substance has changed, and makes the new one,
+// in one piece: it has another identity if other content runs.
+func (w *worker) replan(ctx context.Context, old, plan belay.Rollback, now time.Time) error {
+	old.State, old.Reason = belay.RollbackRefused, fmt.Sprintf("the plan has changed: %s runs, %s is the way back", plan.From, plan.To)
+	plan.State, plan.DecidedAt = belay.RollbackPlanned, now
+	plan.Reason = fmt.Sprintf("the plan has changed: from %s back to %s; people are told anew", plan.From, plan.To)
+	events := []belay.Event{{At: now, Kind: belay.KindPlanned, Service: w.svc.ID, Rollback: &plan, Reason: plan.Reason}}
+	if old.ID != plan.ID {
+		events = append([]belay.Event{{At: now, Kind: belay.KindRefused, Service: w.svc.ID, Rollback: &old, Reason: old.Reason}}, events...)
+	}
+	return w.c.append(ctx, belay.RollbackStream(w.svc.ID), events...)
 }
 
 // act asks the platform, once more if need be: the operation's id makes twice

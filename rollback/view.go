@@ -159,11 +159,15 @@ func (s *serviceView) of(incident string) *belay.Rollback {
 	return nil
 }
 
-// acted returns an earlier rollback with this operation id whose intent was
-// made durable and that has ended.
+// acted returns an earlier rollback with this operation id that has ended
+// after its intent was made durable. One that was superseded before the
+// platform accepted it has changed nothing and does not count.
 func (s *serviceView) acted(id string) *belay.Rollback {
 	for _, rb := range s.rollbacks {
-		if rb.ID == id && !rb.IntentAt.IsZero() && rb.State.Terminal() && rb.State != belay.RollbackSuperseded {
+		if rb.ID != id || rb.IntentAt.IsZero() || !rb.State.Terminal() {
+			continue
+		}
+		if !rb.ActedAt.IsZero() || rb.State != belay.RollbackSuperseded {
 			return &rb
 		}
 	}
