@@ -18,6 +18,7 @@ import (
 
 // alert evaluates an alerting rule: judges, steps, journals, shows.
 func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time) {
+	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, g.timeout())
 	o := g.observe(limited, st, in, ts)
 	cancel()
@@ -34,18 +35,25 @@ func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time
 			st.unknownSince = ts
 		}
 	})
-	next, changed := Step(st.alerts, o.found, o.quality, ts, st.rule)
+	found, quality := g.noData(ctx, st, o, ts)
+	next, changed := Step(st.alerts, found, quality, ts, st.rule)
+	next, changed = g.limit(st, &o, next, changed, ts)
+	st.sayFlaps(changed, ts)
 	if err := g.journal(ctx, st, changed, ts); err != nil {
 		g.locked(func() { g.retry = true })
 		g.e.log.Warn("alert changes could not be journalled, nothing has changed", "rule", st.rule.Name, "error", err)
 	} else {
-		g.locked(func() { st.alerts = next })
+		g.locked(func() {
+			st.alerts = next
+			st.countFlaps(changed, ts)
+		})
 		g.tell(changed)
 	}
 	g.sight(ctx, st, o.quality, o.why, ts)
 	if err := g.write(ctx, st, alertSeries(st.alerts), ts.Add(-g.def.QueryOffset)); err != nil {
 		g.e.log.Debug("alert series could not be written", "rule", st.rule.Name, "error", err)
 	}
+	g.note(st, o, ts, start)
 	if g.e.opts.OnJudged != nil {
 		g.e.opts.OnJudged(st.rule.ID, st.judgements())
 	}
@@ -69,6 +77,7 @@ type observation struct {
 	found  []Found
 	fresh  bool      // the rule's selectors have samples
 	newest time.Time // of those samples
+	series int       // how many series have them
 }
 
 func unknown(why string, err error) observation {
@@ -78,7 +87,10 @@ func unknown(why string, err error) observation {
 // observe asks the storage and the targets, and changes nothing.
 func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Time) observation {
 	r := st.rule
-	o := observation{trust: g.e.trustIn(r, in)}
+	o := observation{}
+	if r.NoData != NoDataResolve {
+		o.trust = g.p.trustIn(r, in)
+	}
 	at := ts.Add(-g.def.QueryOffset)
 	vector, values, err := g.query(ctx, r, at)
 	if err != nil {
@@ -88,11 +100,11 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 	if err != nil {
 		return unknown("the query failed: "+err.Error(), err)
 	}
-	o.fresh, o.newest = len(s.list) > 0 || len(r.inputs) == 0, s.newest
+	o.fresh, o.newest, o.series = len(s.list) > 0 || len(r.inputs) == 0, s.newest, len(s.list)
 	x := &expander{g: g, rule: r, ctx: ctx, at: ts}
 	o.found, err = breaches(x, vector, s)
-	if err == nil && g.def.Limit > 0 && len(o.found) > g.def.Limit {
-		err = fmt.Errorf("the rule finds %d alerts, the limit is %d", len(o.found), g.def.Limit)
+	if err == nil && r.NoData != NoDataResolve && g.def.Limit > 0 && len(o.found) > g.def.Limit {
+		err = g.exceeds(len(o.found))
 	}
 	if err != nil {
 		return unknown(err.Error(), err)
@@ -100,11 +112,25 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 	for i, c := range r.comparisons {
 		o.found = addPresent(x, o.found, values[i], c, s)
 	}
-	if o.found, err = g.addYoung(ctx, st, o.found, at); err != nil {
+	if err := g.refine(ctx, st, &o, at); err != nil {
 		return unknown("the query failed: "+err.Error(), err)
 	}
 	o.beSure(st)
 	return o
+}
+
+// refine applies to what was found what Belay's own keys ask for.
+func (g *group) refine(ctx context.Context, st *ruleState, o *observation, at time.Time) (err error) {
+	if err := g.minSamples(ctx, st, o, at); err != nil {
+		return err
+	}
+	if err := g.resolveWhen(ctx, st, o, at); err != nil {
+		return err
+	}
+	if st.rule.NoData != NoDataResolve {
+		o.found, err = g.addYoung(ctx, st, o.found, at)
+	}
+	return err
 }
 
 // beSure marks, while some targets are silent, what those cannot have to do

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -18,12 +19,18 @@ import (
 	"github.com/belaydev/belay/telemetry"
 )
 
-// Options are what an Engine works with. Journal and Queryable are required.
+// Options are what an Engine works with. Journal is required, and one of
+// Queryable and Query.
 type Options struct {
 	Logger    *slog.Logger        // nil: silence
 	Metrics   *telemetry.Registry // nil: not shown
 	Journal   belay.Journal
 	Queryable storage.Queryable
+	// Query answers instant queries instead of the engine's own PromQL over
+	// Queryable, such as by asking the API of another server. Rules are then
+	// evaluated on their interval alone, targets are not asked for, and a query
+	// that fails makes its rule unknown.
+	Query func(ctx context.Context, expr string, ts time.Time) (promql.Vector, error)
 	// Appendable takes the series of recording rules, ALERTS and
 	// ALERTS_FOR_STATE. Nil writes none, which a set with recording rules
 	// does not allow.
@@ -54,8 +61,11 @@ const (
 )
 
 func (o *Options) defaults() error {
-	if o.Journal == nil || o.Queryable == nil {
+	if o.Journal == nil || (o.Queryable == nil && o.Query == nil) {
 		return errors.New("rules: a journal and a queryable are required")
+	}
+	if o.Query != nil {
+		o.OnScrape, o.Targets = false, nil
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -83,16 +93,16 @@ type Engine struct {
 	opts    Options
 	log     *slog.Logger
 	queries *promql.Engine
-	groups  []*group
-	readers map[string][]*group // by metric name
-	nosy    []*group            // groups that may read any name
-	written map[string]bool     // names that rules write
 	slots   chan struct{}
-	states  map[*Rule]*ruleState
-	started time.Time // set by Run
+	plan    atomic.Pointer[plan] // what is evaluated now
+	started time.Time            // set by Run
 	told    struct {
 		lag, delay telemetry.Histogram
 	}
+
+	reloading sync.Mutex      // held by Run while it starts, and by Reload
+	running   context.Context //nolint:containedctx // that of Run, for the groups that Reload starts; nil before
+	orphans   sync.WaitGroup  // goroutines that resolve what removed rules left
 }
 
 // New makes an engine. It reads and writes nothing until Run.
@@ -100,11 +110,7 @@ func New(set Set, opts Options) (*Engine, error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	set.link()
-	e := &Engine{
-		opts: opts, log: opts.Logger, readers: map[string][]*group{}, states: map[*Rule]*ruleState{},
-		written: map[string]bool{alertsMetric: true, alertsForStateMetric: true}, slots: make(chan struct{}, concurrency),
-	}
+	e := &Engine{opts: opts, log: opts.Logger, slots: make(chan struct{}, concurrency)}
 	e.queries = promql.NewEngine(promql.EngineOpts{
 		MaxSamples: maxSamples, Timeout: maxTimeout, LookbackDelta: opts.Lookback,
 		EnableAtModifier: true, EnableNegativeOffset: true,
@@ -113,36 +119,12 @@ func New(set Set, opts Options) (*Engine, error) {
 	})
 	e.told.lag = opts.Metrics.Histogram("belay_rule_evaluation_lag_seconds", "From the commit of samples to the start of the evaluation that reads them.")
 	e.told.delay = opts.Metrics.Histogram("belay_detection_delay_seconds", "From the newest sample behind a firing alert to its place in the journal.")
-	for _, g := range set.Groups {
-		if err := e.add(g); err != nil {
-			return nil, err
-		}
+	p, err := e.newPlan(set)
+	if err != nil {
+		return nil, err
 	}
+	e.plan.Store(p)
 	return e, nil
-}
-
-func (e *Engine) add(def *Group) error {
-	g := newGroup(e, def)
-	e.groups = append(e.groups, g)
-	for _, st := range g.rules {
-		e.states[st.rule] = st
-	}
-	for _, r := range def.Rules {
-		if r.Recording {
-			e.written[r.Name] = true
-		}
-		if r.Recording && e.opts.Appendable == nil {
-			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
-		}
-	}
-	names, nosy := def.reads()
-	if nosy {
-		e.nosy = append(e.nosy, g)
-	}
-	for name := range names {
-		e.readers[name] = append(e.readers[name], g)
-	}
-	return nil
 }
 
 // reads returns the metric names whose samples should lead to an evaluation.
@@ -152,6 +134,11 @@ func (g *Group) reads() (names map[string]bool, nosy bool) {
 	for _, r := range g.Rules {
 		for _, s := range r.selectors {
 			names[s.name] = true
+		}
+		if r.ResolveWhen != nil {
+			for _, s := range selectorsOf(r.ResolveWhen) {
+				names[s.name] = true
+			}
 		}
 	}
 	nosy = names[""]
@@ -172,14 +159,15 @@ func (e *Engine) Touched(names map[string]struct{}, at time.Time) {
 	if !e.opts.OnScrape || len(names) == 0 {
 		return
 	}
+	p := e.plan.Load()
 	news := false
 	for name := range names {
-		news = news || !e.written[name]
-		for _, g := range e.readers[name] {
+		news = news || !p.written[name]
+		for _, g := range p.readers[name] {
 			g.touch(at)
 		}
 	}
-	for _, g := range e.nosy {
+	for _, g := range p.nosy {
 		if news { // or what rules write would wake them for ever
 			g.touch(at)
 		}
@@ -190,7 +178,7 @@ func (e *Engine) Touched(names map[string]struct{}, at time.Time) {
 // of the oldest evaluation that has not ended; 0 when nothing waits.
 func (e *Engine) Lag() time.Duration {
 	var oldest time.Time
-	for _, g := range e.groups {
+	for _, g := range e.plan.Load().groups {
 		if t := g.waiting(); !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
 			oldest = t
 		}
@@ -201,31 +189,51 @@ func (e *Engine) Lag() time.Duration {
 	return max(0, time.Since(oldest))
 }
 
+// Evaluate evaluates every group once, as of an explicit time: in the order of
+// the files, whatever the intervals. It is for a clock that is not this
+// machine's (a test of rules, the past), and must not be called while Run runs.
+func (e *Engine) Evaluate(ctx context.Context, ts time.Time) {
+	for _, g := range e.plan.Load().groups {
+		g.evaluate(ctx, ts)
+		g.locked(func() { g.lastEval = ts })
+	}
+}
+
 // Run reads the journal and evaluates until ctx ends, which is no error. It
 // returns an error when the journal cannot be read. Call it once.
 func (e *Engine) Run(ctx context.Context) error {
 	defer func() { _ = e.queries.Close() }() // never fails without a query tracker
-	e.started = time.Now()
-	memories, err := remember(ctx, e.opts.Journal, "")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	orphans, err := e.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
-	for _, g := range e.groups {
-		for _, st := range g.rules {
-			if m := memories[st.rule.Stream()]; m != nil {
-				g.locked(func() { st.take(m, now()) })
-				delete(memories, st.rule.Stream())
-			}
-		}
-	}
-	var wg sync.WaitGroup
-	for _, g := range e.groups {
-		wg.Go(func() { g.run(ctx) })
-	}
-	e.forgetAll(ctx, memories)
+	e.forgetAll(ctx, orphans)
 	<-ctx.Done()
-	wg.Wait()
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	e.running = nil
+	e.plan.Load().stop()
+	e.orphans.Wait()
 	return nil
+}
+
+// begin takes over what the journal says and starts the groups. It returns what
+// the journal says of rules that are gone.
+func (e *Engine) begin(ctx context.Context) (map[string]*memory, error) {
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	e.started = time.Now()
+	memories, err := remember(ctx, e.opts.Journal, "")
+	if err != nil {
+		return nil, err
+	}
+	p := e.plan.Load()
+	p.take(memories)
+	e.running = ctx
+	p.start(ctx)
+	return memories, nil
 }
 
 // forgetAll resolves what rules left behind that are gone, until it is durable.
@@ -248,6 +256,9 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // vector runs an instant query. A scalar result is a vector without labels.
 func (e *Engine) vector(ctx context.Context, query string, ts time.Time, lookback time.Duration) (promql.Vector, error) {
+	if e.opts.Query != nil {
+		return e.opts.Query(ctx, query, ts)
+	}
 	opts := promql.NewPrometheusQueryOpts(false, lookback, nil)
 	q, err := e.queries.NewInstantQuery(ctx, e.opts.Queryable, opts, query, ts)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // A group is a Group at work. One goroutine evaluates it.
 type group struct {
 	e        *Engine
+	p        *plan
 	def      *Group
 	interval time.Duration
 	wake     chan struct{}
@@ -49,16 +50,18 @@ type ruleState struct {
 	unknownSince time.Time
 	lost         bool
 	series       map[string]labels.Labels // written by the last evaluation
+	evaluations  []Evaluation             // the last ones, oldest first
+	flaps        map[string]*flaps        // by the alert's ID
 }
 
-func newGroup(e *Engine, def *Group) *group {
-	g := &group{e: e, def: def, interval: def.Interval, wake: make(chan struct{}, 1)}
+func newGroup(e *Engine, p *plan, def *Group) *group {
+	g := &group{e: e, p: p, def: def, interval: def.Interval, wake: make(chan struct{}, 1)}
 	if g.interval <= 0 {
 		g.interval = e.opts.EvaluationInterval
 	}
 	g.duration = e.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
 	for _, r := range def.Rules {
-		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
+		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, flaps: map[string]*flaps{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
 	}
 	return g
 }
@@ -66,7 +69,12 @@ func newGroup(e *Engine, def *Group) *group {
 // take adopts what the journal says of the rule.
 func (st *ruleState) take(m *memory, at time.Time) {
 	st.end, st.alerts, st.lost = m.end, m.alerts, m.lost
+	st.takeFlaps(m, at)
+	none := st.rule.alertID(st.rule.placeholder())
 	for _, a := range m.alerts {
+		if a.ID == none && a.Verdict != belay.Fail {
+			continue // found for the rule as a whole, not for a label set
+		}
 		if st.judged[a.ID] == nil {
 			st.judge(a.ID, &judged{failed: a.Failed, present: at, j: belay.Judgement{
 				Rule: a.Rule, Labels: a.Labels, Verdict: belay.Unknown, Value: a.Value, At: a.EvaluatedAt, DataAt: a.DataAt,

@@ -16,6 +16,7 @@ type memory struct {
 	end    belay.Seq // of the rule's stream
 	alerts []belay.Alert
 	lost   bool // lost sight of, and not found again
+	flaps  map[string]*flaps
 }
 
 func (m *memory) fold(ev belay.Event) {
@@ -27,6 +28,7 @@ func (m *memory) fold(ev belay.Event) {
 		m.lost = false
 	case ev.Kind == belay.KindAlert && ev.Alert != nil:
 		a := *ev.Alert
+		m.flap(a, ev.At)
 		i := slices.IndexFunc(m.alerts, func(b belay.Alert) bool { return b.ID == a.ID })
 		switch {
 		case a.State == belay.AlertInactive && i >= 0:
@@ -110,6 +112,9 @@ func (g *group) append(ctx context.Context, st *ruleState, events []belay.Event)
 func (e *Engine) forget(ctx context.Context, orphans map[string]*memory, now time.Time) map[string]*memory {
 	left := map[string]*memory{}
 	for stream, m := range orphans {
+		if e.plan.Load().has(stream) {
+			continue // it has come back meanwhile
+		}
 		var events []belay.Event
 		for _, a := range m.alerts {
 			a.State, a.ResolvedAt, a.EvaluatedAt, a.Verdict = belay.AlertInactive, now, now, belay.Absent

@@ -86,7 +86,7 @@ func TestWhenTheJournalFailsTheOldStateStaysAndPeopleAreTold(t *testing.T) {
 	w.evaluate(after(0))
 	same(t, "while the disk is full", []string(nil), w.states())
 	same(t, "told", []string{`journal 1 events of rule "Errors": disk full / firing`}, told)
-	g := w.engine.groups[0]
+	g := w.engine.plan.Load().groups[0]
 	g.lastEval = after(0)
 	if due := g.due(); !due.Equal(after(1)) {
 		t.Errorf("tried again at %s, want after min_interval", due)

@@ -101,7 +101,7 @@ func (st *ruleState) judgeMissing(key string, k *judged, o observation, ts time.
 	case len(st.rule.comparisons) == 0 && o.fresh:
 		k.pass(o)
 	default:
-		k.j.Verdict, k.j.Value, k.j.Reason = belay.Absent, belay.Value(math.NaN()), gone
+		k.j.Verdict, k.j.Value, k.j.Reason = belay.Absent, belay.Value(math.NaN()), st.rule.gone()
 	}
 	if ts.Sub(k.present) > absentFor {
 		st.drop(key)

@@ -147,7 +147,7 @@ func TestTheVectorFromComparedValuesIsTheOneOfPromQL(t *testing.T) {
 	for _, op := range []string{">", ">=", "<", "<=", "==", "!="} {
 		for _, limit := range []string{"1", "0", "-1", "NaN", "+Inf", "1e0"} {
 			e := w.load("groups: [{name: g, rules: [{alert: A, expr: (x "+op+" "+limit+")}]}]", func(o *Options) { o.Targets = nil })
-			g := e.groups[0]
+			g := e.plan.Load().groups[0]
 			r := g.rules[0].rule
 			quick, _, err := g.query(t.Context(), r, after(1))
 			if err != nil {
@@ -201,7 +201,7 @@ func TestFailuresInARowCountOnlyNewDataOfTheirOwnSeries(t *testing.T) {
 		w.samples(after(s), `errors_total{service="fast",pod="1"} 15000`)
 		w.evaluate(after(s))
 	}
-	for _, k := range w.engine.groups[0].rules[0].judged {
+	for _, k := range w.engine.plan.Load().groups[0].rules[0].judged {
 		if k.j.Verdict == belay.Pass && k.failed != 0 {
 			t.Errorf("a pass leaves %d failures in a row", k.failed)
 		}

@@ -22,8 +22,8 @@ import (
 
 var (
 	groupKeys = []string{"interval", "labels", "limit", "name", "query_offset", "rules"}
-	ruleKeys  = []string{"alert", "annotations", "expr", "for", "keep_firing_for", "labels", "mode", "record"}
-	laterKeys = []string{"anomaly", "min_samples", "no_data", "release", "resolve_when", "slo"}
+	ruleKeys  = []string{"alert", "annotations", "expr", "for", "keep_firing_for", "labels", "min_samples", "mode", "no_data", "record", "resolve_when"}
+	laterKeys = []string{"anomaly", "release", "slo"}
 )
 
 // Load reads rule files; an entry with *, ? or [ is a pattern. All problems of
@@ -223,8 +223,8 @@ func (r *reader) rule(node *yaml.Node, g *Group, groupLabels map[string]string) 
 		}
 		r.validation(title, &we, node, found.annotations, found.labels)
 	}
-	if found.mode.value != nil {
-		r.mode(found.mode, rule)
+	for _, f := range found.own {
+		r.own(f, rule)
 	}
 	if len(r.problems) > before {
 		return nil
@@ -266,8 +266,9 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 
 // keys are the places of a rule's keys that are looked at again later.
 type keys struct {
-	mode, labels, annotations field
-	later                     bool // one of laterKeys is there
+	labels, annotations field
+	own                 []field // Belay's keys
+	later               bool    // one of laterKeys is there
 }
 
 // split holds apart what rulefmt reads and what Belay adds.
@@ -275,8 +276,8 @@ func (r *reader) split(node *yaml.Node, rule *Rule) (plain *yaml.Node, found key
 	plain = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: node.Line, Column: node.Column}
 	for _, f := range fieldsOf(node) {
 		switch {
-		case f.name == "mode":
-			found.mode = f
+		case f.name == "mode", f.name == "min_samples", f.name == "no_data", f.name == "resolve_when":
+			found.own = append(found.own, f)
 		case f.name == "for":
 			rule.For = r.duration(f)
 		case f.name == "keep_firing_for":
@@ -297,17 +298,6 @@ func (r *reader) split(node *yaml.Node, rule *Rule) (plain *yaml.Node, found key
 		}
 	}
 	return plain, found
-}
-
-func (r *reader) mode(f field, rule *Rule) {
-	switch {
-	case f.value.Kind != yaml.ScalarNode || f.value.Value != "observe":
-		r.problem(f.key.Line, "observe", "rule %q: mode %q is not known", rule.Name, f.value.Value)
-	case rule.Recording:
-		r.problem(f.key.Line, "", "rule %q records a series; only an alert has a mode", rule.Name)
-	default:
-		rule.Observe = true
-	}
 }
 
 func (r *reader) duration(f field) time.Duration {

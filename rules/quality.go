@@ -40,13 +40,13 @@ func (e *Engine) sight(now time.Time) sight {
 // trustIn says how far an evaluation of the rule can be believed: no further
 // than its targets answer, and no further than the recording rules that it
 // reads could be believed when they were last evaluated.
-func (e *Engine) trustIn(r *Rule, in sight) trust {
+func (p *plan) trustIn(r *Rule, in sight) trust {
 	t := r.judgeTargets(in.targets)
 	if !in.known && len(r.inputs) > 0 {
-		t.quality, t.why = Unknown, "discovery has not named any target yet"
+		t.quality, t.why, t.early = Unknown, "discovery has not named any target yet", true
 	}
 	for _, dep := range r.depends {
-		st := e.states[dep]
+		st := p.states[dep]
 		st.g.locked(func() {
 			t.silent = append(t.silent, st.silent...)
 			if st.quality > t.quality {
@@ -61,6 +61,7 @@ func (e *Engine) trustIn(r *Rule, in sight) trust {
 type trust struct {
 	quality Quality
 	why     string          // when quality is not Good
+	early   bool            // Unknown only because nothing has been scraped yet
 	silent  []labels.Labels // of the targets that should answer and do not
 }
 
@@ -92,7 +93,7 @@ func (r *Rule) agrees(finding labels.Labels, origins []labels.Labels) bool {
 // judgeTargets derives from the targets that a rule reads how far an
 // evaluation can be believed, and why not.
 func (r *Rule) judgeTargets(targets []Target) (out trust) {
-	relevant := 0
+	relevant, answered := 0, 0
 	var first *Target
 	peers := r.jobs(targets)
 	for i := range targets {
@@ -105,6 +106,9 @@ func (r *Rule) judgeTargets(targets []Target) (out trust) {
 			continue
 		}
 		relevant++
+		if t.Scraped {
+			answered++
+		}
 		if fails {
 			out.silent = append(out.silent, t.Labels)
 			if first == nil {
@@ -112,6 +116,7 @@ func (r *Rule) judgeTargets(targets []Target) (out trust) {
 			}
 		}
 	}
+	out.early = relevant > 0 && answered == 0
 	switch silent := len(out.silent); {
 	case silent == 0:
 	case silent < relevant:

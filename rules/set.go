@@ -43,7 +43,10 @@ type Rule struct {
 	KeepFiringFor time.Duration
 	Labels        labels.Labels // the group's and its own; values may be templates
 	Annotations   map[string]string
-	Observe       bool // judge and record, never notify
+	Observe       bool        // judge and record, never notify
+	ResolveWhen   parser.Expr // a firing alert resolves only where this holds; nil: where Expr does not
+	NoData        NoData
+	MinSamples    int // fewer samples behind a finding judge nothing; 0: any number does
 
 	query       string
 	selectors   []selector      // what its expression reads

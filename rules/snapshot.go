@@ -41,6 +41,11 @@ type RuleStatus struct {
 	LastEvaluation time.Time
 	Duration       time.Duration
 	Alerts         []belay.Alert
+	ResolveWhen    string // "" when a finding ends with the expression
+	NoData         NoData
+	MinSamples     int
+	Evaluations    []Evaluation // the last 20, oldest first
+	Flapping       []Flapping   // alerts that change too often to be believed
 }
 
 // Alerts returns the alerts that are pending or firing, as last evaluated.
@@ -58,7 +63,7 @@ func (e *Engine) Judgements() []belay.Judgement {
 }
 
 func (e *Engine) each(f func(*ruleState)) {
-	for _, g := range e.groups {
+	for _, g := range e.plan.Load().groups {
 		g.locked(func() {
 			for _, st := range g.rules {
 				f(st)
@@ -69,8 +74,8 @@ func (e *Engine) each(f func(*ruleState)) {
 
 // Groups returns the state of all groups, in the order of the files.
 func (e *Engine) Groups() []GroupStatus {
-	out := make([]GroupStatus, 0, len(e.groups))
-	for _, g := range e.groups {
+	out := make([]GroupStatus, 0, len(e.plan.Load().groups))
+	for _, g := range e.plan.Load().groups {
 		s := GroupStatus{Name: g.def.Name, File: g.def.File, Interval: g.interval, Limit: g.def.Limit}
 		g.locked(func() {
 			s.LastEvaluation, s.Duration = g.lastEval, g.took
@@ -89,7 +94,11 @@ func (st *ruleState) status() RuleStatus {
 		ID: r.ID, Name: r.Name, Recording: r.Recording, Query: r.query, File: r.File, Line: r.Line,
 		For: r.For, KeepFiringFor: r.KeepFiringFor, Labels: r.Labels, Annotations: r.Annotations, Observe: r.Observe,
 		Health: "ok", Quality: st.quality, Why: st.why, LastEvaluation: st.lastEval, Duration: st.took,
-		Alerts: slices.Clone(st.alerts),
+		Alerts: slices.Clone(st.alerts), NoData: r.NoData, MinSamples: r.MinSamples,
+		Evaluations: slices.Clone(st.evaluations), Flapping: st.flapping(),
+	}
+	if r.ResolveWhen != nil {
+		s.ResolveWhen = r.ResolveWhen.String()
 	}
 	switch {
 	case st.lastErr != nil:

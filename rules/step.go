@@ -43,6 +43,11 @@ type Found struct {
 	Failed      int
 	Sure        bool   // no silent target can have to do with it: judged as with Good, also under Partial
 	Why         string // a sentence's tail for people, such as "its value is NaN: no traffic"
+	// Held keeps an alert as it is: with Fail because resolve_when does not
+	// hold, otherwise because there is too little to judge.
+	Held bool
+	// NoData makes a finding of what is unknown or absent, for no_data: alert.
+	NoData bool
 }
 
 // A Transition is a change in the life of one alert, with the reason in words.
@@ -77,7 +82,7 @@ func Step(state []belay.Alert, found []Found, quality Quality, now time.Time, ru
 	}
 	for i := range found {
 		f := &found[i]
-		if quality == Unknown || f.Verdict != belay.Fail || known[f.ID] {
+		if quality == Unknown || !f.isFinding() || known[f.ID] {
 			continue
 		}
 		a := s.begin(f)
@@ -86,6 +91,9 @@ func Step(state []belay.Alert, found []Found, quality Quality, now time.Time, ru
 	}
 	return next, changed
 }
+
+// isFinding reports whether there is an alert where there was none.
+func (f *Found) isFinding() bool { return !f.Held && (f.NoData || f.Verdict == belay.Fail) }
 
 type stepper struct {
 	quality Quality
@@ -112,10 +120,16 @@ func (s *stepper) lead(a belay.Alert) (belay.Alert, string) {
 	f := s.byID[a.ID]
 	a.EvaluatedAt = s.now
 	switch {
-	case s.quality == Unknown, f != nil && f.Verdict == belay.Unknown:
+	case s.quality == Unknown, f != nil && f.Verdict == belay.Unknown && !f.NoData:
 		a.Verdict = belay.Unknown
 		return a, ""
-	case f != nil && f.Verdict == belay.Fail:
+	case f != nil && f.Held:
+		seen(&a, f)
+		if f.Verdict != belay.Fail {
+			return a, ""
+		}
+		a.KeepSince = time.Time{}
+	case f != nil && f.isFinding():
 		s.refresh(&a, f)
 		a.KeepSince = time.Time{}
 		s.mature(&a)
@@ -129,6 +143,7 @@ func (s *stepper) lead(a belay.Alert) (belay.Alert, string) {
 		if !s.keep(&a) {
 			a.State, a.ResolvedAt = belay.AlertInactive, s.now
 		} else {
+			a.Value = before.Value // of the last finding, as its annotations are
 			s.mature(&a)
 		}
 	}
@@ -162,7 +177,10 @@ func (s *stepper) mature(a *belay.Alert) {
 }
 
 func (s *stepper) refresh(a *belay.Alert, f *Found) {
-	a.Annotations, a.Value, a.Condition = f.Annotations, belay.Value(f.Value), f.Condition
+	a.Annotations, a.Value = f.Annotations, belay.Value(f.Value)
+	if f.Condition != "" || !f.NoData {
+		a.Condition = f.Condition
+	}
 	a.Verdict, a.DataAt, a.Failed = f.Verdict, f.DataAt, f.Failed
 	a.Expr, a.For, a.EvaluatedAt = s.rule.query, s.rule.For, s.now
 }
@@ -189,7 +207,10 @@ func (r *Rule) deadline(a belay.Alert) time.Time {
 
 func (s *stepper) sentence(a belay.Alert, f *Found) string {
 	what := "the expression holds, value " + number(f.Value)
-	if f.Condition != "" {
+	switch {
+	case f.NoData:
+		what = "there is no data, and the rule asks for an alert then: " + f.Why
+	case f.Condition != "":
 		what = fmt.Sprintf("%s breaks the limit: it is %s", number(f.Value), f.Condition)
 	}
 	switch {
@@ -213,6 +234,8 @@ func (s *stepper) sentenceAfter(before, a belay.Alert, f *Found) string {
 		return fmt.Sprintf("pending again: the rule now asks for %s", s.rule.For)
 	case !a.KeepSince.IsZero() && before.KeepSince.IsZero():
 		return fmt.Sprintf("kept firing for %s: %s", s.rule.KeepFiringFor, s.ended(a, f))
+	case a.KeepSince.IsZero() && !before.KeepSince.IsZero() && f.Held:
+		return "firing again before keep_firing_for had passed: " + f.Why
 	case a.KeepSince.IsZero() && !before.KeepSince.IsZero():
 		return "firing again before keep_firing_for had passed: " + s.sentence(a, f)
 	}
@@ -230,6 +253,14 @@ func (s *stepper) ended(a belay.Alert, f *Found) string {
 		return "the expression no longer holds"
 	case s.renamed(a):
 		return "the finding goes on under other labels"
+	}
+	return s.rule.gone()
+}
+
+// gone says why a label set is no longer judged.
+func (r *Rule) gone() string {
+	if r.NoData == NoDataResolve {
+		return "the expression no longer gives it, which counts as well (no_data: resolve)"
 	}
 	return gone
 }

@@ -142,7 +142,7 @@ func (w *world) remember() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, st := range w.engine.states {
+	for _, st := range w.engine.plan.Load().states {
 		if m := memories[st.rule.Stream()]; m != nil {
 			st.take(m, epoch)
 		}
@@ -176,7 +176,7 @@ func (w *world) samples(at time.Time, lines ...string) {
 
 func (w *world) evaluate(at time.Time) {
 	w.t.Helper()
-	for _, g := range w.engine.groups {
+	for _, g := range w.engine.plan.Load().groups {
 		g.evaluate(w.t.Context(), at)
 	}
 }

@@ -25,7 +25,8 @@ const (
 
 // record evaluates a recording rule and writes its series.
 func (g *group) record(ctx context.Context, st *ruleState, in sight, ts time.Time) {
-	seen := g.e.trustIn(st.rule, in)
+	start := time.Now()
+	o := observation{trust: g.p.trustIn(st.rule, in)}
 	at := ts.Add(-g.def.QueryOffset)
 	limited, cancel := context.WithTimeout(ctx, g.timeout())
 	defer cancel()
@@ -43,12 +44,14 @@ func (g *group) record(ctx context.Context, st *ruleState, in sight, ts time.Tim
 		err = g.write(ctx, st, vector, at)
 	}
 	g.fail(st, err)
-	g.locked(func() {
-		st.trust = seen
-		if err != nil {
-			st.quality, st.why = Unknown, err.Error()
-		}
-	})
+	if o.err = err; err != nil {
+		o.quality, o.why = Unknown, err.Error()
+	}
+	for _, s := range vector {
+		o.found = append(o.found, Found{Labels: s.Metric, Value: s.F})
+	}
+	g.locked(func() { st.trust = o.trust })
+	g.note(st, o, ts, start)
 }
 
 func relabel(vector promql.Vector, rule *Rule) error {

@@ -1,0 +1,206 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/belaydev/belay"
+)
+
+// A plan is a Set at work: its groups, and who reads what. A reload replaces
+// the whole plan.
+type plan struct {
+	e       *Engine
+	groups  []*group
+	readers map[string][]*group // by metric name
+	nosy    []*group            // groups that may read any name
+	written map[string]bool     // names that rules write
+	states  map[*Rule]*ruleState
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func (e *Engine) newPlan(set Set) (*plan, error) {
+	set.link()
+	p := &plan{
+		e: e, readers: map[string][]*group{}, states: map[*Rule]*ruleState{},
+		written: map[string]bool{alertsMetric: true, alertsForStateMetric: true}, cancel: func() {},
+	}
+	for _, def := range set.Groups {
+		if err := p.add(def); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *plan) add(def *Group) error {
+	g := newGroup(p.e, p, def)
+	p.groups = append(p.groups, g)
+	for _, st := range g.rules {
+		p.states[st.rule] = st
+	}
+	for _, r := range def.Rules {
+		if r.Recording {
+			p.written[r.Name] = true
+		}
+		if r.Recording && p.e.opts.Appendable == nil {
+			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
+		}
+	}
+	names, nosy := def.reads()
+	if nosy {
+		p.nosy = append(p.nosy, g)
+	}
+	for name := range names {
+		p.readers[name] = append(p.readers[name], g)
+	}
+	return nil
+}
+
+// has reports whether a stream is that of one of the plan's rules.
+func (p *plan) has(stream string) bool {
+	for r := range p.states {
+		if r.Stream() == stream {
+			return true
+		}
+	}
+	return false
+}
+
+// start evaluates the groups until stop, or until ctx ends.
+func (p *plan) start(ctx context.Context) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	for _, g := range p.groups {
+		p.wg.Go(func() { g.run(ctx) })
+	}
+}
+
+// stop ends evaluations that run, which changes nothing, and waits for them.
+func (p *plan) stop() {
+	p.cancel()
+	p.wg.Wait()
+}
+
+// take adopts what the journal says of the plan's rules, and leaves the rest.
+func (p *plan) take(memories map[string]*memory) {
+	for _, g := range p.groups {
+		for _, st := range g.rules {
+			if m := memories[st.rule.Stream()]; m != nil {
+				g.locked(func() { st.take(m, now()) })
+				delete(memories, st.rule.Stream())
+			}
+		}
+	}
+}
+
+// Reload evaluates another Set from now on, also while Run runs. Rules that
+// agree in group, name and labels with one from before keep their alerts,
+// judgements and evaluations, and groups that agree in file and name their
+// schedule; the alerts of rules that are gone resolve. When it returns an error
+// nothing has changed. The Set must not be in use by another engine.
+func (e *Engine) Reload(set Set) error {
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	next, err := e.newPlan(set)
+	if err != nil {
+		return err
+	}
+	before := e.plan.Load()
+	if e.running == nil {
+		e.plan.Store(next)
+		return nil
+	}
+	// A rule that is new may have a past: all that can fail ends here.
+	memories, err := remember(e.running, e.opts.Journal, "")
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	before.stop()
+	removed := next.inherit(before, memories)
+	e.plan.Store(next)
+	next.start(e.running)
+	ctx := e.running
+	e.orphans.Go(func() { e.retire(ctx, removed) })
+	return nil
+}
+
+// inherit moves the state of the rules that stay, gives the new ones what the
+// journal says of them, and returns those that are gone. No group runs.
+func (p *plan) inherit(before *plan, memories map[string]*memory) (removed []*ruleState) {
+	old := map[string]*ruleState{}
+	clocks := map[[2]string]*group{}
+	for _, g := range before.groups {
+		clocks[[2]string{g.def.File, g.def.Name}] = g
+		for _, st := range g.rules {
+			old[st.rule.ID] = st
+		}
+	}
+	for _, g := range p.groups {
+		if was := clocks[[2]string{g.def.File, g.def.Name}]; was != nil {
+			g.continues(was)
+		}
+		for _, st := range g.rules {
+			was, m := old[st.rule.ID], memories[st.rule.Stream()]
+			switch {
+			case was != nil:
+				st.continues(was)
+				delete(old, st.rule.ID)
+			case m != nil:
+				st.take(m, now())
+			}
+		}
+	}
+	for _, g := range before.groups {
+		for _, st := range g.rules {
+			if old[st.rule.ID] == st {
+				removed = append(removed, st)
+			}
+		}
+	}
+	return removed
+}
+
+// continues takes over the schedule, and the samples that wait.
+func (g *group) continues(was *group) {
+	g.lastEval, g.took, g.retry = was.lastEval, was.took, was.retry
+	g.clock.touched = was.waiting()
+	if len(g.rules) != len(was.rules) || !sameRules(g.def, was.def) {
+		g.lastEval = time.Time{} // what is new is not made to wait
+	}
+}
+
+func sameRules(a, b *Group) bool {
+	for i, r := range a.Rules {
+		was := b.Rules[i]
+		if r.ID != was.ID || r.query != was.query || r.For != was.For || r.KeepFiringFor != was.KeepFiringFor {
+			return false
+		}
+	}
+	return true
+}
+
+// continues takes over everything but the rule itself.
+func (st *ruleState) continues(was *ruleState) {
+	g, rule := st.g, st.rule
+	*st = *was
+	st.g, st.rule = g, rule
+}
+
+// retire ends what rules that are gone have left: their alerts, durably, and
+// the series that they wrote.
+func (e *Engine) retire(ctx context.Context, removed []*ruleState) {
+	orphans := map[string]*memory{}
+	for _, st := range removed {
+		orphans[st.rule.Stream()] = &memory{end: st.end, alerts: append([]belay.Alert(nil), st.alerts...)}
+		if len(st.series) > 0 {
+			if err := st.g.write(ctx, st, nil, now().Add(-st.g.def.QueryOffset)); err != nil {
+				e.log.Debug("series of a rule that is gone could not be marked as stale", "rule", st.rule.Name, "error", err)
+			}
+		}
+	}
+	e.forgetAll(ctx, orphans)
+}
