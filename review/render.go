@@ -88,7 +88,7 @@ func (d *Dossier) writeExoneration(p *page) {
 	if dep := d.Change(); dep != nil {
 		name = esc(dep.To.String())
 	}
-	gap := length(change.At.Sub(start.At).Seconds(), start.Uncertainty)
+	gap := length(change.At.Sub(start.At).Abs().Seconds(), start.Uncertainty)
 	if d.Impact.BeforeChange == BeganBefore {
 		p.para("> **The impact began before the change.** The signal was out of bounds at %s, %s before %s was applied. This speaks against %s as the cause.", clock(start.At), gap, name, name)
 		return

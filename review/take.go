@@ -133,7 +133,11 @@ func (b *builder) deployment(ev *belay.Event) {
 		if dep.Operation != "" {
 			what = "Deployment by Belay"
 		}
-		b.tell(dep.StartedAt, "change", fmt.Sprintf("%s: %s → %s", what, dep.From, dep.To))
+		change := fmt.Sprintf("%s: %s → %s", what, dep.From, dep.To)
+		if dep.From.Content == "" {
+			change = fmt.Sprintf("%s runs; Belay sees it for the first time", dep.To)
+		}
+		b.tell(dep.StartedAt, "change", change)
 	}
 	if dep.Result != "" && dep.Result != before.Result && dep.Result != "succeeded" {
 		b.tell(ev.At, "change", fmt.Sprintf("Deployment of %s: %s", dep.To, strings.ReplaceAll(dep.Result, "_", " ")))

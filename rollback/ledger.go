@@ -110,7 +110,11 @@ func (w *worker) soakOn(ctx context.Context, entry belay.LedgerEntry, h health, 
 		}
 		return w.record(ctx, entry, belay.Soaking, now, fmt.Sprintf("%s has converged and is green; it is known good after %s of that", entry.Revision, readable(soak)))
 	}
-	w.soak.advance(now, h.conclusive && h.unknown == "")
+	conclusive := h.conclusive && h.unknown == ""
+	if conclusive && w.soak.conclusive == 0 && now.Sub(w.soak.start) < soak {
+		w.soak.start, w.soak.last = now, now.Add(-time.Nanosecond) // the first data: what went before need not be waited for twice
+	}
+	w.soak.advance(now, conclusive)
 	watched := now.Sub(w.soak.start)
 	if watched < soak {
 		return nil
