@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -102,6 +103,31 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 		report.TokenProof = Proof(s.opts.Token, nonce)
 	}
 	s.json(w, http.StatusOK, report)
+}
+
+// A TokenPlace tells a client on the same host where the admin token lies, and
+// that the server knows it.
+type TokenPlace struct {
+	File  string `json:"token_file"`
+	Proof string `json:"token_proof,omitempty"` // see Proof
+}
+
+// apiToken is free, since it tells nothing that helps who cannot read the file.
+func (s *Server) apiToken(w http.ResponseWriter, r *http.Request) {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	nonce := r.URL.Query().Get("nonce")
+	switch {
+	case !isLoopback(host) || s.opts.TokenFile == "":
+		s.fail(w, r, http.StatusNotFound, "there is no token for callers from elsewhere")
+	case len(nonce) > maxNonce:
+		s.fail(w, r, http.StatusBadRequest, "nonce is longer than "+strconv.Itoa(maxNonce)+" bytes")
+	default:
+		out := TokenPlace{File: s.opts.TokenFile}
+		if nonce != "" {
+			out.Proof = Proof(s.opts.Token, nonce)
+		}
+		s.json(w, http.StatusOK, out)
+	}
 }
 
 func (s *Server) apiServices(w http.ResponseWriter, _ *http.Request) {

@@ -39,6 +39,7 @@ func (s *Server) table() []route {
 		{get, "/metrics", read, promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{}).ServeHTTP},
 
 		{get, apiPrefix + "/openapi.yaml", read, s.asset("openapi.yaml", "application/yaml")},
+		{get, apiPrefix + "/token", free, s.apiToken},
 		{get, apiPrefix + "/status", read, s.apiStatus},
 		{get, apiPrefix + "/events", read, s.apiEvents},
 		{get, apiPrefix + "/services", read, s.apiServices},

@@ -67,21 +67,21 @@ func (c *client) post(ctx context.Context, path string, body, into any) ([]byte,
 }
 
 func (c *client) do(ctx context.Context, method, path string, body, into any) ([]byte, error) {
-	req, err := c.request(ctx, method, path, body)
+	token, err := c.env.getenv("BELAY_TOKEN"), error(nil)
+	if token == "" && method != http.MethodGet {
+		if token, err = c.localToken(ctx); err != nil {
+			return nil, err
+		}
+	}
+	code, raw, err := c.send(ctx, method, path, token, body)
+	if code == http.StatusUnauthorized && token == "" { // reading is not free there
+		if token, err = c.localToken(ctx); err != nil {
+			return nil, err
+		}
+		_, raw, err = c.send(ctx, method, path, token, body)
+	}
 	if err != nil {
 		return nil, err
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.unreachable(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return nil, c.unreachable(err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, c.refusal(res, raw)
 	}
 	if into != nil {
 		if err := json.Unmarshal(raw, into); err != nil {
@@ -91,67 +91,70 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) ([
 	return raw, nil
 }
 
-func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+// send makes one request. Any answer but 200 is an error.
+func (c *client) send(ctx context.Context, method, path, token string, body any) (code int, raw []byte, err error) {
 	var text io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return nil, usage("%w", err)
+			return 0, nil, usage("%w", err)
 		}
 		text = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+apiPath+path, text)
 	if err != nil {
-		return nil, usage("%w", err)
+		return 0, nil, usage("%w", err)
 	}
 	req.Header.Set("Accept", "application/json")
-	if method == http.MethodGet {
-		return req, nil
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	token, err := c.token(ctx)
+	if method != http.MethodGet {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, err
+		return 0, nil, c.unreachable(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	return req, nil
+	defer func() { _ = res.Body.Close() }()
+	raw, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, nil, c.unreachable(err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return res.StatusCode, nil, c.refusal(res, raw)
+	}
+	return res.StatusCode, raw, nil
 }
 
-// token returns the admin token: BELAY_TOKEN, or what the server on this host
-// says lies in a file that only the present user can read.
-func (c *client) token(ctx context.Context) (string, error) {
-	if t := c.env.getenv("BELAY_TOKEN"); t != "" {
-		return t, nil
-	}
+// localToken returns the admin token that lies in a file which only the present
+// user can read, once the server on this host has said where, and has shown
+// that it knows the token already: anyone on this host may listen on the port
+// of a Belay that is down.
+func (c *client) localToken(ctx context.Context) (string, error) {
 	if !onThisHost(c.base.Hostname()) {
-		return "", usage("%s is on another host: set BELAY_TOKEN to its admin token", c.base.Redacted())
+		return "", usage("%s is on another host: set BELAY_TOKEN to a token that it knows", c.base.Redacted())
 	}
-	var status web.Status
-	if _, err := c.get(ctx, "/status", &status); err != nil {
+	nonce := rand.Text()
+	var said web.TokenPlace
+	_, raw, err := c.send(ctx, http.MethodGet, "/token?nonce="+nonce, "", nil)
+	if err != nil {
 		return "", err
 	}
-	if status.TokenFile == "" {
+	if err := json.Unmarshal(raw, &said); err != nil {
+		return "", usage("%s does not answer like Belay: %w", c.base.Redacted(), err)
+	}
+	if said.File == "" {
 		return "", usage("%s does not say where its admin token lies: set BELAY_TOKEN", c.base.Redacted())
 	}
-	token, err := web.ReadToken(status.TokenFile)
+	token, err := web.ReadToken(said.File)
 	if err != nil {
 		return "", usage("%w; run this as the user who runs Belay, or set BELAY_TOKEN", err)
 	}
-	return token, c.proven(ctx, token)
-}
-
-// proven returns nil when the server shows that it knows the token already.
-// Anyone on this host may listen on the port of a Belay that is down.
-func (c *client) proven(ctx context.Context, token string) error {
-	nonce := rand.Text()
-	var status web.Status
-	if _, err := c.get(ctx, "/status?nonce="+nonce, &status); err != nil {
-		return err
+	if !hmac.Equal([]byte(said.Proof), []byte(web.Proof(token, nonce))) {
+		return "", usage("what answers at %s is not the Belay whose token this is: it is not told the token", c.base.Redacted())
 	}
-	if !hmac.Equal([]byte(status.TokenProof), []byte(web.Proof(token, nonce))) {
-		return usage("what answers at %s is not the Belay whose token this is: it is not told the token", c.base.Redacted())
-	}
-	return nil
+	return token, nil
 }
 
 // onThisHost reports whether a server of that name can only be this host: a

@@ -169,7 +169,19 @@ func TestCommandsSayWhatTheyAreToldAndExitAsTheyShould(t *testing.T) {
 		{"deploy begin", 3, "", "unknown command"},
 		{"rollback plan checkout", 1, "plan", "✖ 7 mode"},
 		{"rollback plan nobody", 1, "", "no service production/nobody"},
-		{"rollback plan", 3, "", "accepts 1 arg"},
+		{"rollback plan", 3, "", "name the service: `belay rollback plan SERVICE`"},
+		{"rollback plan --service checkout", 1, "plan", "✖ 7 mode"},
+		{"rollback plan --service staging/checkout", 1, "", "no service staging/checkout"},
+		{"rollback plan --service checkout checkout", 3, "", "name the service once"},
+		{"rollback plan checkout search", 3, "", "accepts at most 1 arg"},
+		{"rollback start --service checkout", 0, "start production/checkout ada", "planned"},
+		{"rollback start", 3, "", "--service SERVICE"},
+		{"rollback release --service checkout", 0, "release production/checkout  ada", "the hold has ended"},
+		{"rollback release --service checkout v1.4.3", 0, "release production/checkout v1.4.3 ada", "the hold has ended"},
+		{"rollback release --service checkout checkout v1.4.3", 3, "", "name the service once"},
+		{"service show --service checkout", 0, "", "bad, held"},
+		{"deploy start checkout --revision v2", 0, "deploy start production/checkout v2   ada", "start of v2: noted"},
+		{"deploy start checkout --service checkout --revision v2", 3, "", "name the service once"},
 		{"rollback start checkout", 0, "start production/checkout ada", "planned"},
 		{"rollback stop r-5f2c --reason no", 0, "stop r-5f2c ada no", "rollback r-5f2c is stopped"},
 		{"rollback stop --all --reason maintenance", 0, "stop all ada maintenance", "the kill switch is set"},
@@ -263,7 +275,7 @@ func TestTheTokenGoesToNobodyElse(t *testing.T) {
 			seen = append(seen, a)
 		}
 		if r.Method == http.MethodGet {
-			_ = json.NewEncoder(w).Encode(web.Status{TokenFile: tokenFile})
+			_ = json.NewEncoder(w).Encode(web.TokenPlace{File: tokenFile})
 			return
 		}
 		http.Redirect(w, r, d.url, http.StatusTemporaryRedirect)

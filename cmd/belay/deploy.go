@@ -24,7 +24,13 @@ the platform; this adds who, which commit, and when it began.`
 func (g *group) deployPhase(event, short string) {
 	var b web.DeployBody
 	example := fmt.Sprintf("  belay deploy %s --service checkout --revision sha256:4f9c --version v1.4.2 \\\n    --commit 1f0c9e2 --actor ada --url https://ci.example.org/42", event)
-	cmd := g.add(event, short, example, cobra.NoArgs, func(cmd *cobra.Command, c *client, _ []string) ([]byte, string, error) {
+	cmd := g.add(event+" [SERVICE]", short, example, cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+		switch {
+		case len(args) == 1 && b.Service != "":
+			return nil, "", usage("name the service once: as %q or as --service %q", args[0], b.Service)
+		case len(args) == 1:
+			b.Service = args[0]
+		}
 		if b.Service == "" || b.Revision == "" {
 			return nil, "", usage("--service and --revision must be given")
 		}

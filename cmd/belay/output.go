@@ -72,6 +72,26 @@ func (g *group) add(use, short, example string, args cobra.PositionalArgs, run f
 	return sub
 }
 
+// serviceFlag lets a service be named by --service as well as by the first
+// argument. It returns what takes the service from the arguments and leaves the
+// rest.
+func serviceFlag(cmd *cobra.Command) func(args []string) (service string, rest []string, err error) {
+	service := cmd.Flags().String("service", "", "the service, instead of SERVICE: environment/name, or a name of production")
+	most := strings.Count(cmd.Use, " ") // SERVICE and what may follow it
+	cmd.Args = cobra.MaximumNArgs(most)
+	return func(args []string) (string, []string, error) {
+		switch {
+		case *service == "" && len(args) == 0:
+			return "", nil, usage("name the service: `%s SERVICE`, or --service SERVICE", cmd.CommandPath())
+		case *service == "":
+			return args[0], args[1:], nil
+		case len(args) >= most:
+			return "", nil, usage("name the service once: as %q or as --service %q", args[0], *service)
+		}
+		return *service, args, nil
+	}
+}
+
 // actorOf is the name under which a person acts when none is given.
 func actorOf(env *environment, given string) string {
 	for _, name := range []string{given, env.getenv("USER"), env.getenv("LOGNAME")} {

@@ -17,8 +17,7 @@ import (
 func rollbackCommand(env *environment) *cobra.Command {
 	g := newGroup(env, "rollback", "Plan, start, stop and list rollbacks")
 	g.Example = "  belay rollback plan checkout\n  belay rollback start checkout\n  belay rollback stop --all --reason 'maintenance'"
-	g.add("plan SERVICE", "Show what would be done now, with every guard's answer", "  belay rollback plan checkout",
-		cobra.ExactArgs(1), rollbackPlan)
+	g.rollbackPlan()
 	g.rollbackStart()
 	g.rollbackStop()
 	g.rollbackRelease()
@@ -33,13 +32,22 @@ func rollbackCommand(env *environment) *cobra.Command {
 	return g.Command
 }
 
-func rollbackPlan(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
-	var r belay.Rollback
-	raw, err := c.get(cmd.Context(), "/rollbacks/"+servicePath(args[0])+"/plan", &r)
-	if err != nil {
-		return nil, "", err
-	}
-	return raw, rollbackText(r), refusedBy(r)
+func (g *group) rollbackPlan() {
+	var service func([]string) (string, []string, error)
+	cmd := g.add("plan SERVICE", "Show what would be done now, with every guard's answer", "  belay rollback plan checkout\n  belay rollback plan --service staging/checkout",
+		nil, func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+			name, _, err := service(args)
+			if err != nil {
+				return nil, "", err
+			}
+			var r belay.Rollback
+			raw, err := c.get(cmd.Context(), "/rollbacks/"+servicePath(name)+"/plan", &r)
+			if err != nil {
+				return nil, "", err
+			}
+			return raw, rollbackText(r), refusedBy(r)
+		})
+	service = serviceFlag(cmd)
 }
 
 // refusedBy returns the error of a rollback that a guard refuses. The reason
@@ -58,16 +66,22 @@ func refusedBy(r belay.Rollback) error {
 
 func (g *group) rollbackStart() {
 	var b web.WordsBody
-	cmd := g.add("start SERVICE", "Roll a service back; the guards that keep the change safe are still asked", "  belay rollback start checkout --actor ada",
-		cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+	var service func([]string) (string, []string, error)
+	cmd := g.add("start SERVICE", "Roll a service back; the guards that keep the change safe are still asked", "  belay rollback start checkout --actor ada\n  belay rollback start --service staging/checkout",
+		nil, func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+			name, _, err := service(args)
+			if err != nil {
+				return nil, "", err
+			}
 			b.Actor = actorOf(g.env, b.Actor)
 			var r belay.Rollback
-			raw, err := c.post(cmd.Context(), "/rollbacks/"+servicePath(args[0])+"/start", b, &r)
+			raw, err := c.post(cmd.Context(), "/rollbacks/"+servicePath(name)+"/start", b, &r)
 			if err != nil {
 				return nil, "", err
 			}
 			return raw, rollbackText(r), refusedBy(r)
 		})
+	service = serviceFlag(cmd)
 	cmd.Flags().StringVar(&b.Actor, "actor", "", "who orders it (default $USER)")
 }
 
@@ -94,15 +108,21 @@ func (g *group) rollbackStop() {
 
 func (g *group) rollbackRelease() {
 	var b web.ReleaseBody
-	cmd := g.add("release SERVICE [REVISION]", "End the hold of a revision, so that it may run again", "  belay rollback release checkout v1.4.3",
-		cobra.RangeArgs(1, 2), func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
-			b.Actor = actorOf(g.env, b.Actor)
-			if len(args) == 2 {
-				b.Revision = belay.Content(args[1])
+	var service func([]string) (string, []string, error)
+	cmd := g.add("release SERVICE [REVISION]", "End the hold of a revision, so that it may run again", "  belay rollback release checkout v1.4.3\n  belay rollback release --service staging/checkout",
+		nil, func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+			name, revision, err := service(args)
+			if err != nil {
+				return nil, "", err
 			}
-			raw, err := c.post(cmd.Context(), "/rollbacks/"+servicePath(args[0])+"/release", b, nil)
+			b.Actor, b.Revision = actorOf(g.env, b.Actor), ""
+			if len(revision) == 1 {
+				b.Revision = belay.Content(revision[0])
+			}
+			raw, err := c.post(cmd.Context(), "/rollbacks/"+servicePath(name)+"/release", b, nil)
 			return raw, told(err, "the hold has ended: it counts as new from here on"), err
 		})
+	service = serviceFlag(cmd)
 	cmd.Flags().StringVar(&b.Actor, "actor", "", "who releases it (default $USER)")
 }
 

@@ -25,15 +25,21 @@ func serviceCommand(env *environment) *cobra.Command {
 			}
 			return raw, t.String(), nil
 		})
-	g.add("show SERVICE", "Show one service", "  belay service show checkout", cobra.ExactArgs(1),
+	var service func([]string) (string, []string, error)
+	show := g.add("show SERVICE", "Show one service", "  belay service show checkout", nil,
 		func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+			name, _, err := service(args)
+			if err != nil {
+				return nil, "", err
+			}
 			var s web.ServiceStatus
-			raw, err := c.get(cmd.Context(), "/services/"+servicePath(args[0]), &s)
+			raw, err := c.get(cmd.Context(), "/services/"+servicePath(name), &s)
 			if err != nil {
 				return nil, "", err
 			}
 			return raw, serviceText(s), nil
 		})
+	service = serviceFlag(show)
 	return g.Command
 }
 
