@@ -37,6 +37,7 @@ type parts struct {
 	rollback  *rollback.Controller
 	review    *review.Writer
 	server    *web.Server
+	destined  []alerting.Destination
 }
 
 // parts makes what follows a configuration. It starts nothing, and touches
@@ -68,6 +69,17 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(named(ctx, "review", collected(p.review.Run)))
 	g.Go(named(ctx, "rules", collected(p.engine.Run)))
 	return g.Wait()
+}
+
+// close waits until emergencies are told, ten seconds at most, and gives up
+// what the parts that have stopped still hold.
+func (p *parts) close() {
+	p.emergency.Wait()
+	for _, d := range p.destined {
+		if c, ok := d.Notifier.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
 }
 
 // buildWatch makes what turns targets into alerts.
@@ -132,6 +144,7 @@ func (p *parts) buildTell() error {
 	if err != nil {
 		return err
 	}
+	p.destined = destinations
 	p.emergency = alerting.NewEmergency(destinations, alerting.EmergencyOptions{Logger: p.log})
 	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Logger: p.log, Tell: p.emergency.Tell})
 	if err != nil {

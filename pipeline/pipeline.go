@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,14 @@ func New(cfg Config, opts Options) (*Pipeline, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Pipeline{cfg: cfg, opts: opts, log: opts.Logger}, nil
+}
+
+// Addr returns the address at which the pages are, nil while there are none.
+func (p *Pipeline) Addr() net.Addr {
+	if b := p.base.Load(); b != nil {
+		return b.server.Addr()
+	}
+	return nil
 }
 
 // A base is what stays while configurations come and go: what remembers, what
@@ -93,7 +102,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if collectErr := <-collected; collectErr != nil && err == nil {
 		err = fmt.Errorf("collector: %w", collectErr)
 	}
-	b.present.Load().emergency.Wait() // ten seconds at most
+	b.present.Load().close()
 	b.telling.Wait()
 	if ctx.Err() != nil {
 		err = errors.Join(err, b.mark(context.WithoutCancel(ctx), belay.KindStopped, "Belay stopped as it was told to"))
@@ -181,7 +190,7 @@ func (b *base) runParts(ctx context.Context) error {
 			if err := <-stopped; err != nil && ctx.Err() == nil {
 				b.p.log.Error("a part ended with an error while the configuration was swapped", "error", err)
 			}
-			b.telling.Go(now.emergency.Wait)
+			b.telling.Go(now.close)
 			b.present.Store(next.parts)
 			b.server.Adopt(next.parts.server)
 			close(next.done)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/rollback"
 )
 
@@ -60,7 +61,11 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	if err := b.collect(ctx, cfg.Collector); err != nil {
+		return cfg, err
+	}
 	if err := b.mark(ctx, belay.KindConfigured, cfg.described()); err != nil {
+		_ = b.collect(ctx, b.present.Load().cfg.Collector) // it ran until now
 		return cfg, fmt.Errorf("nothing changes that cannot be journalled: %w", err)
 	}
 	done := make(chan struct{})
@@ -77,6 +82,19 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	}
 }
 
+// collect gives the collector its new configuration, which it takes whole or
+// not at all. It is the last thing that can refuse.
+func (b *base) collect(ctx context.Context, cfg collector.Config) error {
+	if !until(ctx, b.collector.Ready()) {
+		return ctx.Err()
+	}
+	r, ok := any(b.collector).(interface{ Reload(collector.Config) error })
+	if !ok {
+		return nil
+	}
+	return r.Reload(cfg)
+}
+
 // A swap asks for other parts; done is closed when they are in place.
 type swap struct {
 	parts *parts
@@ -91,7 +109,6 @@ func (b *base) fixed(next Config) error {
 	for _, k := range []struct{ key, now, next string }{
 		{"journal.path", now.Journal.Path, next.Journal.Path},
 		{"metrics.path", now.Collector.Metrics.Path, next.Collector.Metrics.Path},
-		{"metrics.retention", now.Collector.Metrics.Retention.String(), next.Collector.Metrics.Retention.String()},
 		{"web.listen", now.Web.Listen, next.Web.Listen},
 	} {
 		if k.now != k.next {

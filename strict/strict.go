@@ -224,11 +224,18 @@ func (d *Doc) blame(n *yaml.Node, t reflect.Type) Problems {
 		n = n.Alias
 	}
 	if p := reflect.PointerTo(t); p.Implements(readsNode) || p.Implements(readsFunc) {
+		if below := d.blameBelow(n, t); len(below) > 0 {
+			return below
+		}
 		if err := n.Decode(reflect.New(t).Interface()); err != nil && !positioned(err) {
 			return Problems{selfRead(d.File, n, err)}
 		}
 		return nil
 	}
+	return d.blameBelow(n, t)
+}
+
+func (d *Doc) blameBelow(n *yaml.Node, t reflect.Type) Problems {
 	var ps Problems
 	switch {
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
@@ -301,6 +308,75 @@ func (d *Doc) Only(keys ...string) []byte {
 		}
 	}
 	return out.Bytes()
+}
+
+// Without returns the file without those keys of the mapping at the path that
+// drop names. Everything else stays in its line.
+func (d *Doc) Without(drop func(key string) bool, path ...any) *Doc {
+	at, ok := d.find(path)
+	if !ok || at.node.Kind != yaml.MappingNode || len(path) == 0 {
+		return d
+	}
+	lines := bytes.SplitAfter(d.text, []byte("\n"))
+	blank := func(from, to int) { // lines from 1, to not included
+		for i := max(from, 1); i < to && i <= len(lines); i++ {
+			lines[i-1] = []byte("\n")
+		}
+	}
+	kept := *at.node
+	kept.Content = nil
+	for i := 0; i+1 < len(at.node.Content); i += 2 {
+		if key := at.node.Content[i]; !drop(key.Value) {
+			kept.Content = append(kept.Content, key, at.node.Content[i+1])
+			continue
+		}
+		end := at.last + 1
+		if i+2 < len(at.node.Content) {
+			end = at.node.Content[i+2].Line
+		}
+		if at.node.Style&yaml.FlowStyle == 0 {
+			blank(at.node.Content[i].Line, end)
+		}
+	}
+	if len(kept.Content) == len(at.node.Content) {
+		return d
+	}
+	if at.node.Style&yaml.FlowStyle != 0 || len(kept.Content) == 0 {
+		kept.Style = yaml.FlowStyle
+		if key, isKey := path[len(path)-1].(string); isKey && len(path) == 1 {
+			blank(at.line, at.last+1)
+			lines[at.line-1] = append([]byte(key+": "), append(oneLine(&kept), '\n')...)
+		}
+	}
+	out, ps := Parse(d.File, bytes.Join(lines, nil))
+	if len(ps) > 0 {
+		return d
+	}
+	return out
+}
+
+// oneLine writes a node in one line, its comments left out.
+func oneLine(n *yaml.Node) []byte {
+	switch n.Kind {
+	case yaml.AliasNode:
+		return oneLine(n.Alias)
+	case yaml.MappingNode:
+		parts := make([][]byte, 0, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			parts = append(parts, append(append(oneLine(n.Content[i]), ": "...), oneLine(n.Content[i+1])...))
+		}
+		return append(append([]byte("{"), bytes.Join(parts, []byte(", "))...), '}')
+	case yaml.SequenceNode:
+		parts := make([][]byte, 0, len(n.Content))
+		for _, c := range n.Content {
+			parts = append(parts, oneLine(c))
+		}
+		return append(append([]byte("["), bytes.Join(parts, []byte(", "))...), ']')
+	}
+	if n.Tag == "!!str" {
+		return []byte(strconv.Quote(n.Value))
+	}
+	return []byte(n.Value)
 }
 
 // only returns the text of a node alone, its lines where they were: yaml.v3's

@@ -76,3 +76,25 @@ func TestOnlyBlanksTheOtherKeys(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestWithoutTakesKeysOutAndLeavesLines(t *testing.T) {
+	drop := func(key string) bool { return key == "x" || key == "y" }
+	for name, tc := range map[string]struct{ text, want string }{
+		"a block":             {"g:\n  a: 1\n  x:\n    z: 2\n  b: 3\nc: 4\n", "g:\n  a: 1\n\n\n  b: 3\nc: 4\n"},
+		"the last of a block": {"g:\n  a: 1\n  y: 2\nc: 4\n", "g:\n  a: 1\n\nc: 4\n"},
+		"all of a block":      {"g:\n  x: 1\n  y: 2\nc: 4\n", "g: {}\n\n\nc: 4\n"},
+		"in braces":           {"g: {a: [1, b], x: 2,\n  c: \"q: r\"}\nd: 4\n", "g: {\"a\": [1, \"b\"], \"c\": \"q: r\"}\n\nd: 4\n"},
+		"nothing":             {"g: {a: 1}\n", "g: {a: 1}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, ps := strict.Parse("f.yml", []byte(tc.text))
+			if len(ps) > 0 {
+				t.Fatal(ps)
+			}
+			out := doc.Without(drop, "g")
+			if diff := cmp.Diff(tc.want, string(out.Only(out.Keys()...))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

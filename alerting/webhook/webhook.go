@@ -74,6 +74,10 @@ func New(cfg alerting.Webhook, opts Options) (*Notifier, error) {
 // Threadless implements alerting.Threadless.
 func (n *Notifier) Threadless() {}
 
+// Close gives up connections that are kept for a next message. A message that
+// is sent after it opens its own.
+func (n *Notifier) Close() { n.client.CloseIdleConnections() }
+
 // Notify sends the incident's alerts when they differ from those that were
 // sent last, which Ref remembers by their hash. It returns the new hash, or
 // ErrUnchanged.
