@@ -28,6 +28,12 @@ lint: bin/golangci-lint ## formatters, golangci-lint, import laws
 bin/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+vulncheck: bin/govulncheck ## govulncheck; says "not checked" where its database cannot be reached
+	@bin/govulncheck ./... || { test $$? -eq 3 && exit 1; echo "not checked"; }
+
+bin/govulncheck: tools/go.mod tools/go.sum
+	$(GO) build -C tools -o ../bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+
 crash: build ## kill -9 at N random moments of the demo; the loop must close each time
 	./bin/belay demo crash --n $(N)
 
@@ -37,4 +43,4 @@ fuzz: ## each fuzz target for T
 bench: ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-.PHONY: help build demo test lint crash fuzz bench
+.PHONY: help build demo test lint vulncheck crash fuzz bench
