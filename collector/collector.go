@@ -10,14 +10,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/util/compression"
-	"github.com/prometheus/prometheus/util/logging"
 
 	"github.com/belaydev/belay/telemetry"
 )
@@ -34,6 +32,13 @@ type Options struct {
 	// once. The map may be kept but not changed.
 	OnCommit func(names map[string]struct{}, at time.Time)
 
+	// Needed tells whether something can read a series; with keep: needed, the
+	// others are not stored. nil is as if all were needed. Of what a scrape tells
+	// about itself, such as up, everything is stored. It is called for many
+	// samples and from many goroutines at once; it may not keep the labels. See
+	// SetNeeded and NeededBy.
+	Needed func(labels.Labels) bool
+
 	// Registerer gets the metrics that Prometheus's own storage, discovery and
 	// scraping keep of themselves (prometheus_tsdb_… and so on), while Run runs.
 	Registerer prometheus.Registerer
@@ -45,12 +50,15 @@ const (
 	discoveryDelay = 500 * time.Millisecond
 	reloadDelay    = 500 * time.Millisecond
 	forgetEvery    = time.Minute
+	flushDeadline  = 10 * time.Second // of remote_write, when Belay stops
 )
+
+// maxExemplars is how many of the newest exemplars are kept, as in Prometheus.
+const maxExemplars = 100_000
 
 // A Collector scrapes targets into a time series database. It is a
 // storage.Queryable and a storage.AppendableV2, both usable once Ready.
 type Collector struct {
-	cfg        Config
 	logger     *slog.Logger
 	onCommit   func(map[string]struct{}, time.Time)
 	registerer prometheus.Registerer
@@ -65,6 +73,13 @@ type Collector struct {
 	scraper atomic.Pointer[scrape.Manager]
 	records sync.Map // *scrape.Target → *record
 	pool    sync.Pool
+	filter  filter
+	pushes  pushes
+	sender  atomic.Pointer[remote.WriteStorage] // nil without destinations
+
+	mu   sync.Mutex // guards what Reload changes
+	cfg  Config
+	live *live // nil unless collecting
 }
 
 var (
@@ -93,6 +108,8 @@ func New(cfg Config, opts Options) (*Collector, error) {
 		appended: opts.Metrics.Counter("belay_samples_appended_total", "Samples that scrapes and recording rules stored, markers of ended series included."),
 		ready:    make(chan struct{}),
 	}
+	c.filter.count = opts.Metrics.Counter("belay_samples_left_out_total", "Samples that were not stored, since nothing can read their series (keep: needed).")
+	c.filter.set(opts.Needed, cfg.Metrics.Keep == KeepNeeded)
 	c.pool.New = func() any { return &names{live: map[string]string{}, gone: map[string]string{}} }
 	return c, nil
 }
@@ -100,16 +117,6 @@ func New(cfg Config, opts Options) (*Collector, error) {
 // Ready returns a channel that closes once the storage can be used. It never
 // closes if the storage cannot be opened; Run then returns why.
 func (c *Collector) Ready() <-chan struct{} { return c.ready }
-
-// Querier reads the storage between two times in milliseconds, both included.
-// Close it. Before Ready, and after Run, the error is tsdb.ErrNotReady.
-func (c *Collector) Querier(mint, maxt int64) (storage.Querier, error) {
-	db := c.db.Load()
-	if db == nil {
-		return nil, tsdb.ErrNotReady
-	}
-	return db.Querier(mint, maxt)
-}
 
 // Run opens the storage and collects until ctx ends; then it lets the scrapes
 // under way finish, each at most its scrape_timeout, and closes the storage. It
@@ -127,15 +134,25 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open the metrics storage %s: %w", c.cfg.Metrics.Path, err)
 	}
-	c.db.Store(db)
+	c.pushes.open(c.cfg.Metrics.Path, time.Duration(c.cfg.Metrics.Retention), time.Now())
 	defer func() {
 		c.db.Store(nil)
 		if cerr := db.Close(); cerr != nil {
 			err = errors.Join(err, fmt.Errorf("close the metrics storage: %w", cerr))
 		}
 	}()
+	l, err := c.assemble(ctx, db, reg)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	c.mu.Lock()
+	c.live = l
+	c.mu.Unlock()
+	c.scraper.Store(l.scraper)
+	c.db.Store(db)
 	close(c.ready)
-	return c.collect(ctx, reg)
+	return c.collect(ctx, l, reg)
 }
 
 func (c *Collector) storageOptions() *tsdb.Options {
@@ -144,35 +161,29 @@ func (c *Collector) storageOptions() *tsdb.Options {
 	opts.RetentionDuration = retention.Milliseconds()
 	opts.MaxBlockDuration = min(31*24*time.Hour, retention/10).Milliseconds() // as Prometheus does
 	opts.WALCompression = compression.Snappy
+	opts.EnableExemplarStorage = true
+	opts.MaxExemplars = maxExemplars
 	return opts
 }
 
 // collect runs discovery and scraping on the open storage.
-func (c *Collector) collect(ctx context.Context, reg *prometheus.Registry) error {
-	finder, stopFinder, err := c.discovery(ctx, reg)
-	if err != nil {
-		return err
-	}
-	defer stopFinder()
-	scraper, err := c.scraping(reg)
-	if err != nil {
-		return err
-	}
+func (c *Collector) collect(ctx context.Context, l *live, reg *prometheus.Registry) error {
 	if c.registerer != nil {
 		if err := c.registerer.Register(reg); err != nil {
 			return fmt.Errorf("register the metrics of the storage: %w", err)
 		}
 		defer c.registerer.Unregister(reg)
 	}
-	c.scraper.Store(scraper)
 	defer c.scraper.Store(nil)
-
 	var running sync.WaitGroup
-	running.Go(func() { _ = finder.Run() }) // returns the end of its context
-	running.Go(func() { _ = scraper.Run(finder.SyncCh()) })
-	c.wait(ctx, scraper)
-	scraper.Stop()
-	stopFinder()
+	running.Go(func() { _ = l.finder.Run() }) // returns the end of its context
+	running.Go(func() { _ = l.scraper.Run(l.finder.SyncCh()) })
+	c.wait(ctx, l.scraper)
+	c.mu.Lock() // a Reload under way ends first
+	c.live = nil
+	c.mu.Unlock()
+	l.scraper.Stop()
+	l.stopFinder()
 	running.Wait()
 	return nil
 }
@@ -189,50 +200,4 @@ func (c *Collector) wait(ctx context.Context, scraper *scrape.Manager) {
 			c.forget(scraper.TargetsActive())
 		}
 	}
-}
-
-func (c *Collector) discovery(ctx context.Context, reg prometheus.Registerer) (*discovery.Manager, context.CancelFunc, error) {
-	// Discovery outlives ctx until the scrapes have ended: what it no longer
-	// names would be taken for gone, and its series for ended.
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	sd, err := discovery.CreateAndRegisterSDMetrics(reg)
-	if err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("prepare the discovery of targets: %w", err)
-	}
-	m := discovery.NewManager(ctx, c.logger.With("component", "discovery"), reg, sd, discovery.Name("scrape"), discovery.Updatert(discoveryDelay))
-	if m == nil {
-		stop()
-		return nil, nil, errors.New("prepare the discovery of targets: see the log")
-	}
-	sources := make(map[string]discovery.Configs, len(c.cfg.ScrapeConfigs))
-	for _, sc := range c.cfg.ScrapeConfigs {
-		sources[sc.JobName] = sc.ServiceDiscoveryConfigs
-	}
-	if err := m.ApplyConfig(sources); err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("configure the discovery of targets: %w", err)
-	}
-	return m, stop, nil
-}
-
-func (c *Collector) scraping(reg prometheus.Registerer) (*scrape.Manager, error) {
-	m, err := scrape.NewManager(&scrape.Options{
-		PassMetadataInContext:    true, // tells the tap whose transaction it is
-		DiscoveryReloadOnStartup: true,
-		DiscoveryReloadInterval:  model.Duration(reloadDelay),
-	}, c.logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, c, reg)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the scraping: %w", err)
-	}
-	// Only upstream's own loading makes a configuration that it accepts.
-	cfg, err := config.Load("", c.logger)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the scraping: %w", err)
-	}
-	cfg.GlobalConfig, cfg.ScrapeConfigs = c.cfg.Global, c.cfg.ScrapeConfigs
-	if err := m.ApplyConfig(cfg); err != nil {
-		return nil, fmt.Errorf("configure the scraping: %w", err)
-	}
-	return m, nil
 }

@@ -138,6 +138,19 @@ func (r *running) target(job string) collector.Target {
 // values returns all samples of the series of that name, in order of time.
 func values(t *testing.T, q storage.Queryable, name string) []float64 {
 	t.Helper()
+	out, _ := samples(t, q, name)
+	return out
+}
+
+// timesOf returns the times of these samples in milliseconds.
+func timesOf(t *testing.T, q storage.Queryable, name string) []int64 {
+	t.Helper()
+	_, out := samples(t, q, name)
+	return out
+}
+
+func samples(t *testing.T, q storage.Queryable, name string) (out []float64, at []int64) {
+	t.Helper()
 	querier, err := q.Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
@@ -148,18 +161,17 @@ func values(t *testing.T, q storage.Queryable, name string) []float64 {
 		}
 	}()
 	set := querier.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchEqual, "__name__", name))
-	var out []float64
 	for set.Next() {
 		it := set.At().Iterator(nil)
 		for it.Next() == chunkenc.ValFloat {
-			_, v := it.At()
-			out = append(out, v)
+			ms, v := it.At()
+			out, at = append(out, v), append(at, ms)
 		}
 	}
 	if set.Err() != nil {
 		t.Fatal(set.Err())
 	}
-	return out
+	return out, at
 }
 
 // config reads text with a fresh folder and a scrape every 100 ms.

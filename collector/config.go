@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/belaydev/belay/collector/source"
 	"github.com/belaydev/belay/strict"
 )
 
@@ -30,7 +31,8 @@ const (
 const (
 	DefaultPath      = "data/metrics"
 	DefaultRetention = model.Duration(15 * 24 * time.Hour)
-	KeepAll          = "all"
+	KeepAll          = "all"    // every sample
+	KeepNeeded       = "needed" // the samples of series that something can read
 )
 
 // Config is what the collector reads of Belay's configuration file. Use Load
@@ -41,14 +43,19 @@ type Config struct {
 	// ScrapeConfigs are validated and complete, their relative paths joined with
 	// the folder of the configuration file.
 	ScrapeConfigs []*config.ScrapeConfig
-	Metrics       Metrics
+	// RemoteWrite are the destinations that every stored sample is sent to.
+	RemoteWrite []*config.RemoteWriteConfig
+	Metrics     Metrics
 }
 
 // Metrics says where and how long samples are kept.
 type Metrics struct {
 	Path      string         `yaml:"path"`      // folder of the database; relative to the configuration file
 	Retention model.Duration `yaml:"retention"` // older samples are deleted
-	Keep      string         `yaml:"keep"`      // KeepAll
+	Keep      string         `yaml:"keep"`      // KeepAll or KeepNeeded
+
+	// Source, unless nil, is asked instead of the embedded database.
+	Source *source.Config `yaml:"source"`
 }
 
 // Default returns what an empty configuration file in the folder dir means.
@@ -59,9 +66,10 @@ func Default(dir string) Config {
 	}
 }
 
-// Load reads `global`, `scrape_configs` and `metrics` of the file. It touches
-// neither network nor disk. All problems are found at once; with problems, the
-// Config holds what could be read and is not fit for New.
+// Load reads `global`, `scrape_configs`, `scrape_config_files`, `remote_write`
+// and `metrics` of the file. It touches no network, and of the disk only the
+// scrape_config_files. All problems are found at once; with problems, the Config
+// holds what could be read and is not fit for New.
 //
 // Keys of `global` that belong to other parts of Belay are left alone.
 func Load(doc *strict.Doc) (Config, strict.Problems) {
@@ -69,7 +77,10 @@ func Load(doc *strict.Doc) (Config, strict.Problems) {
 	cfg := Default(dir)
 	in, top := inspect(doc)
 	cfg.Global = in.global(top["global"], dir)
-	cfg.ScrapeConfigs = in.scrapeConfigs(top["scrape_configs"], cfg.Global, dir)
+	jobs := map[string]place{}
+	cfg.ScrapeConfigs = in.scrapeConfigs(top["scrape_configs"], cfg.Global, jobs, dir)
+	cfg.ScrapeConfigs = append(cfg.ScrapeConfigs, in.scrapeConfigFiles(top["scrape_config_files"], cfg.Global, jobs, dir)...)
+	cfg.RemoteWrite = in.remoteWrites(top["remote_write"], cfg.Global, dir)
 	in.metrics(top["metrics"], &cfg.Metrics, dir)
 	return cfg, in.problems
 }
@@ -195,11 +206,12 @@ func (in *inspector) metrics(r raw, m *Metrics, dir string) {
 		return
 	}
 	switch read.Keep {
-	case KeepAll:
-	case "needed":
-		in.at(`keep: "needed" is not built in`, KeepAll, "metrics", "keep")
+	case KeepAll, KeepNeeded:
 	default:
-		in.at("keep: unknown value "+quote(read.Keep), KeepAll, "metrics", "keep")
+		in.at("keep: unknown value "+quote(read.Keep), KeepAll+", "+KeepNeeded, "metrics", "keep")
+	}
+	if read.Source != nil {
+		in.source(read.Source, dir)
 	}
 	if read.Retention <= 0 {
 		in.at("retention: samples that are kept for no time cannot be judged", "a duration above 0, such as 15d", "metrics", "retention")
@@ -211,4 +223,12 @@ func (in *inspector) metrics(r raw, m *Metrics, dir string) {
 		read.Path = filepath.Join(dir, read.Path)
 	}
 	*m = read
+}
+
+func (in *inspector) source(src *source.Config, dir string) {
+	if err := src.Validate(); err != nil {
+		in.blame(err, keysOf(reflect.TypeFor[source.Config]()), []any{"metrics", "source"})
+	}
+	in.secretRefs([]any{"metrics", "source"})
+	src.HTTPClientConfig.SetDirectory(dir)
 }

@@ -13,7 +13,6 @@ import (
 	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v2"
@@ -163,7 +162,7 @@ func (in *inspector) faults(faults []string, known map[string]field, path []any)
 		}
 		switch key := unknownKey.FindStringSubmatch(msg)[1]; {
 		case notBuiltIn(key):
-			in.at(quote(key)+" is not built in", "static_configs, file_sd_configs (another program can write targets to a file)", below(path, key)...)
+			in.at(quote(key)+" is not built in; use http_sd", discoveryKeys(), below(path, key)...)
 		default:
 			in.at("unknown key "+quote(key), strings.Join(sorted(known), ", "), below(path, key)...)
 		}
@@ -209,8 +208,9 @@ func keysOf(t reflect.Type) map[string]field {
 		return nil
 	}
 	if t == reflect.TypeFor[config.ScrapeConfig]() {
-		keys["static_configs"] = field{typ: reflect.TypeFor[[]*targetgroup.Group]()}
-		keys["file_sd_configs"] = field{typ: reflect.TypeFor[[]*file.SDConfig]()}
+		for key, list := range discoveries() {
+			keys[key] = field{typ: list}
+		}
 	}
 	return keys
 }

@@ -12,17 +12,11 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 )
 
-// notBuiltIn tells a kind of discovery that Prometheus may know and Belay does not.
-func notBuiltIn(key string) bool {
-	return strings.HasSuffix(key, "_sd_configs") && key != "file_sd_configs"
-}
-
 // scrapeConfigs reads each element by itself, so that one bad one does not hide
-// the next.
-func (in *inspector) scrapeConfigs(r raw, global config.GlobalConfig, dir string) []*config.ScrapeConfig {
+// the next. jobs holds where each name was given before.
+func (in *inspector) scrapeConfigs(r raw, global config.GlobalConfig, jobs map[string]place, dir string) []*config.ScrapeConfig {
 	var list []raw
 	in.decode(r, &list, "scrape_configs")
-	jobs := map[string]int{}
 	out := make([]*config.ScrapeConfig, 0, len(list))
 	for i, elem := range list {
 		path := []any{"scrape_configs", i}
@@ -39,7 +33,7 @@ func (in *inspector) scrapeConfigs(r raw, global config.GlobalConfig, dir string
 }
 
 // scrapeConfig returns nil when it found problems.
-func (in *inspector) scrapeConfig(r raw, global config.GlobalConfig, jobs map[string]int, path []any) *config.ScrapeConfig {
+func (in *inspector) scrapeConfig(r raw, global config.GlobalConfig, jobs map[string]place, path []any) *config.ScrapeConfig {
 	before := len(in.problems)
 	known := keysOf(reflect.TypeFor[config.ScrapeConfig]())
 	keys, faults, _ := r.fields(known)
@@ -58,8 +52,10 @@ func (in *inspector) scrapeConfig(r raw, global config.GlobalConfig, jobs map[st
 	if sc.Scheme != "http" && sc.Scheme != "https" {
 		in.at("scheme: unknown value "+quote(sc.Scheme), "http, https", below(path, "scheme")...)
 	}
-	in.relabelling(sc.RelabelConfigs, sc, global, below(path, "relabel_configs"))
-	in.relabelling(sc.MetricRelabelConfigs, sc, global, below(path, "metric_relabel_configs"))
+	in.secretRefs(path)
+	in.fileDiscovery(sc, path)
+	in.relabelling(sc.RelabelConfigs, sc.MetricNameValidationScheme, global, below(path, "relabel_configs"))
+	in.relabelling(sc.MetricRelabelConfigs, sc.MetricNameValidationScheme, global, below(path, "metric_relabel_configs"))
 	if len(in.problems) > before {
 		return nil
 	}
@@ -70,18 +66,32 @@ func (in *inspector) scrapeConfig(r raw, global config.GlobalConfig, jobs map[st
 	return sc
 }
 
+// A place is where a job was named.
+type place struct {
+	file string
+	line int
+}
+
+// from says where the place is, seen from a file.
+func (p place) from(file string) string {
+	if p.file == file {
+		return fmt.Sprintf("line %d", p.line)
+	}
+	return fmt.Sprintf("%s:%d", p.file, p.line)
+}
+
 // jobName remembers the line of each name and refuses a second one.
-func (in *inspector) jobName(r raw, seen map[string]int, path []any) {
+func (in *inspector) jobName(r raw, seen map[string]place, path []any) {
 	var name string
 	if r.absent() || r.read(&name) != nil || name == "" {
 		return
 	}
 	path = below(path, "job_name")
 	if first, ok := seen[name]; ok {
-		in.at(fmt.Sprintf("job_name: %q is taken by the job in line %d", name, first), "a name that no other job has", path...)
+		in.at(fmt.Sprintf("job_name: %q is taken by the job in %s", name, first.from(in.doc.File)), "a name that no other job has", path...)
 		return
 	}
-	seen[name] = in.doc.Line(path...)
+	seen[name] = place{in.doc.File, in.doc.Line(path...)}
 }
 
 // durations checks what upstream would silently replace, or report without a
@@ -116,12 +126,15 @@ func (in *inspector) protocols(used []config.ScrapeProtocol, path []any) {
 	}
 }
 
-func (in *inspector) relabelling(rules []*relabel.Config, sc *config.ScrapeConfig, global config.GlobalConfig, path []any) {
-	scheme := sc.MetricNameValidationScheme
+func (in *inspector) relabelling(rules []*relabel.Config, scheme model.ValidationScheme, global config.GlobalConfig, path []any) {
 	if scheme == model.UnsetValidation {
 		scheme = global.MetricNameValidationScheme
 	}
 	for i, rule := range rules {
+		if rule == nil {
+			in.at("an empty relabelling rule", "a mapping with action", below(path, i)...)
+			continue
+		}
 		if err := rule.Validate(scheme); err != nil {
 			in.blame(err, keysOf(reflect.TypeFor[relabel.Config]()), below(path, i))
 		}

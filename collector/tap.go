@@ -3,11 +3,13 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -30,8 +32,12 @@ func (c *Collector) AppenderV2(ctx context.Context) storage.AppenderV2 {
 
 func (c *Collector) tap(ctx context.Context, to storage.AppendableV2) *tap {
 	t := &tap{AppenderV2: to.AppenderV2(ctx), c: c, names: c.pool.Get().(*names)}
+	if sender := c.sender.Load(); sender != nil {
+		t.sent = sender.AppenderV2(ctx)
+	}
 	if target, ok := scrape.TargetFromContext(ctx); ok {
 		t.target = target
+		t.filter = c.filter.active()
 		t.record = c.record(target)
 		if last := t.record.last.Load(); last != nil {
 			t.names.known = last.own
@@ -46,6 +52,9 @@ type closed struct{}
 func (closed) Append(storage.SeriesRef, labels.Labels, int64, int64, float64, *histogram.Histogram, *histogram.FloatHistogram, storage.AOptions) (storage.SeriesRef, error) {
 	return 0, tsdb.ErrNotReady
 }
+func (closed) AppendExemplars(storage.SeriesRef, labels.Labels, []exemplar.Exemplar) (storage.SeriesRef, error) {
+	return 0, tsdb.ErrNotReady
+}
 func (closed) Commit() error   { return tsdb.ErrNotReady }
 func (closed) Rollback() error { return nil }
 
@@ -58,12 +67,27 @@ type tap struct {
 	target   *scrape.Target // nil for a transaction that is no scrape
 	record   *record        // of the target
 	names    *names         // nil once the transaction has ended
+	filter   *need              // nil when all is stored
+	sent     storage.AppenderV2 // tells remote_write how much there is to send; nil without one
+	pushed   bool               // others sent the samples in
 	samples  int
+	leftOut  int
 	reported bool // it holds a scrape's report
 }
 
+var _ storage.ExemplarAppenderV2 = (*tap)(nil)
+
 // Append hands the sample on and notes its name if it was taken.
 func (t *tap) Append(ref storage.SeriesRef, ls labels.Labels, st, ts int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	if ref&skipped != 0 || t.filter != nil {
+		if t.filter != nil && t.filter.leavesOut(ref, ls) {
+			t.leftOut++
+			return t.filter.skip, nil
+		}
+		if ref&skipped != 0 {
+			ref = 0 // it is needed now
+		}
+	}
 	ref, err := t.AppenderV2.Append(ref, ls, st, ts, v, h, fh, opts)
 	if err != nil && !partial(err) {
 		return ref, err
@@ -72,6 +96,9 @@ func (t *tap) Append(ref storage.SeriesRef, ls labels.Labels, st, ts int64, v fl
 		return ref, err
 	}
 	t.samples++
+	if t.sent != nil {
+		_, _ = t.sent.Append(ref, ls, st, ts, v, h, fh, opts) // it counts, and never fails
+	}
 	name := ls.Get(model.MetricNameLabel)
 	if stale(v, h, fh) {
 		t.names.ended(name)
@@ -82,6 +109,20 @@ func (t *tap) Append(ref storage.SeriesRef, ls labels.Labels, st, ts int64, v fl
 		t.reported = true
 	}
 	return ref, err
+}
+
+// AppendExemplars hands on exemplars that come apart from their sample.
+func (t *tap) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, exemplars []exemplar.Exemplar) (storage.SeriesRef, error) {
+	if t.filter != nil && t.filter.leavesOut(ref, ls) {
+		return t.filter.skip, nil
+	}
+	if ref&skipped != 0 {
+		ref = 0
+	}
+	if to, ok := t.AppenderV2.(storage.ExemplarAppenderV2); ok {
+		return to.AppendExemplars(ref, ls, exemplars)
+	}
+	return 0, storage.ErrNotFound
 }
 
 // partial tells that the sample was taken, though not all that came with it.
@@ -105,16 +146,29 @@ func stale(v float64, h *histogram.Histogram, fh *histogram.FloatHistogram) bool
 func (t *tap) Commit() error {
 	n := t.names
 	t.names = nil
-	err := t.AppenderV2.Commit()
 	if n == nil {
-		return err
+		return t.AppenderV2.Commit()
 	}
 	defer t.c.release(n)
+	if t.pushed {
+		if err := t.c.pushes.add(n.live, time.Now()); err != nil {
+			return errors.Join(fmt.Errorf("remember what others sent: %w", err), t.AppenderV2.Rollback())
+		}
+	}
+	err := t.AppenderV2.Commit()
+	if t.sent != nil {
+		_ = t.sent.Commit() // it counts, and never fails
+	}
 	if err != nil {
 		t.lost("the samples could not be stored: " + err.Error())
 		return err
 	}
 	t.c.appended.Add(t.samples)
+	t.c.filter.stored.Add(uint64(t.samples))
+	if t.leftOut > 0 {
+		t.c.filter.left.Add(uint64(t.leftOut))
+		t.c.filter.count.Add(t.leftOut)
+	}
 	arrived := n.arrived(t.lastNames())
 	if t.record != nil {
 		t.remember(arrived)
@@ -132,6 +186,9 @@ func (t *tap) Rollback() error {
 		t.c.release(t.names)
 		t.names = nil
 		t.lost("the samples of the last scrape were dropped")
+		if t.sent != nil {
+			_ = t.sent.Rollback() // it counts, and never fails
+		}
 	}
 	return t.AppenderV2.Rollback()
 }

@@ -24,6 +24,7 @@ type Target struct {
 	LastError    string        // why it is not healthy
 	LastScrape   time.Time     // when the last scrape began; zero before the first
 	LastDuration time.Duration // how long it took
+	Interval     time.Duration // how often it is scraped
 
 	names map[string]struct{}
 }
@@ -100,6 +101,9 @@ func (c *Collector) target(job string, t *scrape.Target, b *labels.Builder) Targ
 		Healthy:      health == scrape.HealthGood && lost == nil,
 		LastScrape:   t.LastScrape(),
 		LastDuration: t.LastScrapeDuration(),
+	}
+	if every, err := model.ParseDuration(t.GetValue(model.ScrapeIntervalLabel)); err == nil {
+		out.Interval = time.Duration(every)
 	}
 	switch err := t.LastError(); {
 	case err != nil:
