@@ -47,6 +47,9 @@ type identity struct {
 	session *session // set when a browser signed in
 }
 
+// Name is what pages call the caller.
+func (i identity) Name() string { return i.name }
+
 // known reports whether the caller proved who it is.
 func (i identity) known() bool { return i.name != "" }
 

@@ -64,6 +64,7 @@ type Status struct {
 	OutboxOldest  float64   `json:"outbox_oldest_seconds"`
 	TokenFile     string    `json:"token_file,omitempty"`  // where clients on this host find the admin token
 	TokenProof    string    `json:"token_proof,omitempty"` // that this server knows the token; see Proof
+	Kept          *KeptInfo `json:"kept,omitempty"`        // what keep: needed left out
 	Log           []Entry   `json:"log"`                   // of Belay itself, newest first
 }
 
@@ -79,6 +80,11 @@ func (s *Server) statusReport() Status {
 	}
 	if s.opts.Notices != nil {
 		out.Notices = s.opts.Notices()
+	}
+	if s.opts.Kept != nil {
+		if k := s.opts.Kept(); k.Needed {
+			out.Kept = &k
+		}
 	}
 	for _, a := range s.alerts() {
 		if a.State == belay.AlertFiring {
@@ -128,6 +134,14 @@ func (s *Server) apiToken(w http.ResponseWriter, r *http.Request) {
 		}
 		s.json(w, http.StatusOK, out)
 	}
+}
+
+func (s *Server) apiRules(w http.ResponseWriter, _ *http.Request) {
+	groups := []RuleGroupInfo{}
+	if s.opts.Rules != nil {
+		groups = append(groups, s.opts.Rules()...)
+	}
+	s.json(w, http.StatusOK, map[string]any{"groups": groups})
 }
 
 func (s *Server) apiServices(w http.ResponseWriter, _ *http.Request) {

@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -24,6 +26,7 @@ type Options struct {
 	Judgements func() []belay.Judgement                 // the latest of each rule and label set
 	Targets    func() []TargetInfo                      //
 	Rules      func() []RuleGroupInfo                   //
+	Kept       func() KeptInfo                          // what `keep: needed` left out; nil: all is kept
 	Outbox     func() (depth int, oldest time.Duration) // messages that wait
 	KillSwitch func() (reason string)                   // why nothing may act; "" when Belay may
 	Ready      func() error                             // nil when Belay watches; otherwise why it does not yet
@@ -102,7 +105,7 @@ type TargetInfo struct {
 type RuleGroupInfo struct {
 	Name     string        `json:"name"`
 	File     string        `json:"file"`
-	Interval time.Duration `json:"interval"`
+	Interval time.Duration `json:"interval_ns"`
 	Rules    []RuleInfo    `json:"rules"`
 }
 
@@ -111,10 +114,66 @@ type RuleInfo struct {
 	Name        string        `json:"name"`
 	Kind        string        `json:"kind"` // alert, record
 	Expr        string        `json:"expr"`
-	For         time.Duration `json:"for,omitempty"`
+	For         time.Duration `json:"for_ns,omitempty"`
 	Labels      labels.Labels `json:"labels"`
 	Verdict     belay.Verdict `json:"verdict,omitempty"` // the worst of its label sets
 	Error       string        `json:"error,omitempty"`
 	EvaluatedAt time.Time     `json:"evaluated_at,omitzero"`
 	Observe     bool          `json:"observe,omitempty"`
+
+	Evaluations []EvaluationInfo `json:"evaluations,omitempty"` // the last ones, oldest first
+}
+
+// An EvaluationInfo is what one evaluation of a rule saw.
+type EvaluationInfo struct {
+	At       time.Time
+	Duration time.Duration
+	Value    belay.Value   // of the label set that says most; without meaning when Found is 0
+	Found    int           // label sets
+	Verdict  belay.Verdict // the worst of them; "" for a recording rule
+	Series   int           // that had samples to read
+	Error    string
+	Query    string // repeats it: path and parameters of /api/v1/query
+}
+
+// MarshalJSON writes the duration in seconds, and no value where none was found.
+func (e EvaluationInfo) MarshalJSON() ([]byte, error) {
+	out := struct {
+		At       time.Time     `json:"at"`
+		Duration float64       `json:"duration_seconds"`
+		Value    *belay.Value  `json:"value,omitempty"`
+		Found    int           `json:"found"`
+		Verdict  belay.Verdict `json:"verdict,omitempty"`
+		Series   int           `json:"series"`
+		Error    string        `json:"error,omitempty"`
+		Query    string        `json:"query,omitempty"`
+	}{At: e.At, Duration: e.Duration.Seconds(), Found: e.Found, Verdict: e.Verdict, Series: e.Series, Error: e.Error, Query: e.Query}
+	if e.Found > 0 {
+		out.Value = &e.Value
+	}
+	return json.Marshal(out)
+}
+
+// A KeptInfo is what became of samples since the start where only those are
+// stored that something of Belay can read.
+type KeptInfo struct {
+	Needed  bool   `json:"needed"` // keep is needed; otherwise the rest is empty
+	Stored  uint64 `json:"stored_samples"`
+	LeftOut uint64 `json:"left_out_samples"`
+}
+
+// Saved is the share of samples that was left out, from 0 to 1.
+func (k KeptInfo) Saved() float64 {
+	if all := k.Stored + k.LeftOut; all > 0 {
+		return float64(k.LeftOut) / float64(all)
+	}
+	return 0
+}
+
+// String says it in words.
+func (k KeptInfo) String() string {
+	if !k.Needed {
+		return "all"
+	}
+	return fmt.Sprintf("what rules, reviews and dashboards can read: %d samples stored, %d left out (%.1f %% saved)", k.Stored, k.LeftOut, 100*k.Saved())
 }

@@ -26,6 +26,8 @@ type page struct {
 	Now        time.Time
 	Who        identity
 	CSRF       string // what forms carry; "" for who has not signed in
+	Here       string // the path, to come back to
+	Live       bool   // the page follows the journal
 	Data       any
 }
 
@@ -51,6 +53,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, name, 
 	var out bytes.Buffer // whole before the first byte, so that a fault is not half a page
 	p := page{
 		Title: title, Path: "/" + section, Version: s.opts.Version, Now: s.opts.Now(), Who: s.caller(r), Data: data,
+		Here: r.URL.Path, Live: code == http.StatusOK && name != "signin",
 	}
 	if p.Who.session != nil {
 		p.CSRF = p.Who.session.csrf
@@ -87,10 +90,17 @@ func (s *Server) funcs() template.FuncMap {
 		"reviewURL":   func(id string) string { return "/reviews/" + seg(id) },
 		"drawingURL":  drawingURL,
 		"open":        isOpen,
-		"tone":        tone,
-		"anchor":      anchor,
-		"guardsSay":   guardsSay,
-		"told":        told,
+		"waiting":     func(r belay.Rollback) bool { return !r.State.Terminal() && !r.State.Acting() },
+		"queryURL":    queryURL,
+		"others":      func(n int) string { return fmt.Sprintf("%d more", n-1) },
+		"newestFirst": newestFirst,
+		"held": func(l []belay.LedgerEntry) bool {
+			return slices.ContainsFunc(l, func(e belay.LedgerEntry) bool { return e.Held })
+		},
+		"tone":      tone,
+		"anchor":    anchor,
+		"guardsSay": guardsSay,
+		"told":      told,
 	}
 }
 
@@ -129,6 +139,20 @@ func clock(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+// queryURL lets only an address of this server's query API through.
+func queryURL(query string) string {
+	if strings.HasPrefix(query, "/api/v1/query") {
+		return query
+	}
+	return ""
+}
+
+func newestFirst(in []EvaluationInfo) []EvaluationInfo {
+	out := slices.Clone(in)
+	slices.Reverse(out)
+	return out
 }
 
 // guardsSay sums up what guards answered.

@@ -42,6 +42,7 @@ func (s *Server) table() []route {
 		{get, apiPrefix + "/token", free, s.apiToken},
 		{get, apiPrefix + "/status", read, s.apiStatus},
 		{get, apiPrefix + "/events", read, s.apiEvents},
+		{get, apiPrefix + "/rules", read, s.apiRules},
 		{get, apiPrefix + "/services", read, s.apiServices},
 		{get, apiPrefix + "/services/{env}/{name}", read, s.apiService},
 		{get, apiPrefix + "/deployments", read, s.apiDeployments},

@@ -44,6 +44,12 @@ func statusText(s web.Status) string {
 	fact(&b, "alerts", fmt.Sprintf("%d firing", s.FiringAlerts))
 	fact(&b, "messages", fmt.Sprintf("%d waiting", s.OutboxDepth))
 	fact(&b, "journal", fmt.Sprintf("%d events", s.Journal))
+	if s.Kept != nil {
+		fact(&b, "keeps", s.Kept.String())
+	}
+	for _, n := range s.Notices {
+		fact(&b, "notice", n)
+	}
 	if len(s.Log) > 0 {
 		b.WriteString("\n")
 	}

@@ -20,9 +20,11 @@
           const here = document.getElementById(id);
           const there = page.getElementById(id);
           if (here && there && here.innerHTML !== there.innerHTML && !holdsSelection(here)) {
+            const words = kept(here);
             const open = new Set([...here.querySelectorAll("details[id][open]")].map((d) => d.id));
             here.replaceChildren(...there.childNodes);
             for (const d of here.querySelectorAll("details[id]")) { if (open.has(d.id)) { d.open = true; } }
+            restore(here, words);
           }
         }
       }
@@ -30,6 +32,34 @@
     busy = false;
     if (again) { again = false; soon(1000); }
   }
+
+  // What somebody types stays, and so does the cursor in it.
+  function kept(node) {
+    return [...node.querySelectorAll("input[id], textarea[id]")].map((f) => ({
+      id: f.id, value: f.value, focused: f === document.activeElement, from: f.selectionStart, to: f.selectionEnd,
+    }));
+  }
+
+  function restore(node, words) {
+    for (const w of words) {
+      const field = node.querySelector(`#${CSS.escape(w.id)}`);
+      if (!field) { continue; }
+      field.value = w.value;
+      if (w.focused) { field.focus({ preventScroll: true }); field.setSelectionRange(w.from, w.to); }
+    }
+  }
+
+  // Countdowns go by the server's clock, which the page was drawn with.
+  const drawn = document.querySelector("footer time");
+  const ahead = drawn ? Date.parse(drawn.dateTime) - Date.now() : 0;
+
+  function tick() {
+    for (const c of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.ceil((Date.parse(c.dataset.until) - Date.now() - ahead) / 1000));
+      c.textContent = left >= 60 ? `${Math.floor(left / 60)} min ${left % 60} s` : `${left} s`;
+    }
+  }
+  setInterval(tick, 500);
 
   function holdsSelection(node) {
     const s = document.getSelection();
