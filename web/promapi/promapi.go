@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
@@ -38,11 +39,11 @@ const Speaks = "3.16.0"
 // answered as Prometheus answers when there is none of it.
 type Options struct {
 	Queryable  storage.Queryable
-	Appendable storage.AppendableV2 // nil: /api/v1/write is not served
-	DB         func() *tsdb.DB      // nil, or returning nil: no exemplars, no status of the storage, no remote read
-	Scraping   func() Scraping      // nil, or returning nil: no targets
-	Rules      func() []Group       // in the order of the files
-	Ready      func() error         // nil when the storage can be used
+	Appendable storage.AppendableV2   // nil: /api/v1/write is not served
+	DB         func() *tsdb.DB        // nil, or returning nil: no exemplars, no status of the storage, no remote read
+	Scraping   func() *scrape.Manager // nil, or returning nil: no targets
+	Rules      func() []Group         // in the order of the files
+	Ready      func() error           // nil when the storage can be used
 
 	Config   func() string       // the configuration in YAML, its secrets masked
 	Flags    map[string]string   // of the command line
@@ -86,12 +87,6 @@ func set[T int | int64 | time.Duration](to *T, fallback T) {
 	if *to <= 0 {
 		*to = fallback
 	}
-}
-
-// Scraping is what knows the targets: a *scrape.Manager.
-type Scraping interface {
-	v1.TargetRetriever
-	v1.ScrapePoolsRetriever
 }
 
 // Runtime is what /api/v1/status/runtimeinfo says that the process does not
@@ -196,21 +191,13 @@ func (a *api) upstream() http.Handler {
 		EnableAtModifier: true, EnableNegativeOffset: true, Parser: a.parser,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return o.EvaluationInterval.Milliseconds() },
 	})
-	scraping := func() Scraping {
-		if o.Scraping != nil {
-			if s := o.Scraping(); s != nil {
-				return s
-			}
-		}
-		return nothing{}
-	}
 	var to storage.AppendableV2
 	if o.Appendable != nil {
 		to = appendable{o.Appendable}
 	}
 	upstream := v1.NewAPI(engine, queryable{o.Queryable, a.db}, to, exemplars{a.db},
-		func(context.Context) v1.ScrapePoolsRetriever { return scraping() },
-		func(context.Context) v1.TargetRetriever { return scraping() },
+		func(context.Context) v1.ScrapePoolsRetriever { return a.scraping() },
+		func(context.Context) v1.TargetRetriever { return a.scraping() },
 		func(context.Context) v1.AlertmanagerRetriever { return nothing{} },
 		a.upstreamConfig, a.flags(), a.globalURL(), a.whenReady,
 		admin{a.db}, "", false, false, 0, a.log,

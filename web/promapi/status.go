@@ -92,6 +92,21 @@ func (a *api) runtime() (v1.RuntimeInfo, error) {
 	return info, nil
 }
 
+// scraping is what knows the targets: a *scrape.Manager, or nothing.
+type scraping interface {
+	v1.TargetRetriever
+	v1.ScrapePoolsRetriever
+}
+
+func (a *api) scraping() scraping {
+	if a.opts.Scraping != nil {
+		if m := a.opts.Scraping(); m != nil {
+			return m
+		}
+	}
+	return nothing{}
+}
+
 // nothing scrapes nothing and sends nothing.
 type nothing struct{}
 
