@@ -1,0 +1,84 @@
+package anomaly
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+const (
+	calm      = 0.5 // an alert may end below this share of its limit
+	calmFor   = 3   // after so many samples
+	holdFor   = 120 // samples after which a new level is no longer an incident
+	stillOff  = 0.5 // the share of the first deviation that still is one
+	newsAfter = 150 // samples without an alarm after which an alarm is news again
+)
+
+// alert is the life of an alert: it begins at the limit, lasts while the value stays away from where it was expected when
+// it began, and ends in calm or when the new level is accepted.
+type alert struct {
+	Firing, Repeat bool
+	Arm            Arm
+	Since          int64
+	Expected       float64 // when it began
+	Off            float64 // and how far off the value was
+	Calm           float64 // samples below the calm share
+	Samples        float64 // since it began
+	Quiet          float64 // samples since the last alarm
+	Ever           bool
+}
+
+func (a *alert) step(j *Judgement, now int64) {
+	loud := j.Score >= j.Limit
+	a.Quiet++
+	switch {
+	case loud && !a.Firing:
+		*a = alert{Firing: true, Repeat: a.Ever && a.Quiet < newsAfter, Arm: j.Arm, Since: now, Expected: j.Expected, Off: j.Value - j.Expected, Ever: true}
+	case a.Firing:
+		a.Samples++
+		off := j.Value - a.Expected
+		away := a.Arm != Volatility && a.Samples < holdFor && off*a.Off > 0 && math.Abs(off) >= stillOff*math.Abs(a.Off)
+		if loud || away || j.Score >= calm*j.Limit {
+			a.Calm = 0
+		} else if a.Calm++; a.Calm >= calmFor {
+			a.Firing = false
+		}
+		if loud {
+			a.Quiet = 0
+		}
+	}
+	j.Firing, j.Repeat = a.Firing, a.Firing && a.Repeat
+	if a.Firing {
+		j.Since = time.Unix(0, a.Since).UTC()
+	}
+}
+
+// Why is the judgement in words.
+func (j Judgement) Why() string {
+	switch {
+	case math.IsNaN(j.Value) && j.Firing:
+		return "no sample; firing as before"
+	case math.IsNaN(j.Value):
+		return "no sample"
+	case j.Warming:
+		return "learning: too few samples to judge"
+	}
+	side := "above"
+	if j.Value < j.Expected {
+		side = "below"
+	}
+	what := fmt.Sprintf("%.4g is %s the expected %.4g", j.Value, side, j.Expected)
+	switch {
+	case j.Arm == Volatility && j.Score >= j.Limit:
+		return "it moves more from sample to sample than it does usually"
+	case j.Arm == Sustained && j.Score >= j.Limit:
+		return what + ", and has been for too long to be chance"
+	case j.Score >= j.Limit:
+		return fmt.Sprintf("%s by more than chance explains (band %.4g to %.4g)", what, j.Lower, j.Upper)
+	case j.Firing:
+		return what + "; not back to normal yet"
+	case j.Value > j.Upper || j.Value < j.Lower:
+		return what + ", on the side that is no problem"
+	}
+	return "as expected"
+}

@@ -1,0 +1,267 @@
+package anomaly
+
+import (
+	"math"
+	"time"
+)
+
+// Arm is what made a detector speak.
+type Arm uint8
+
+// The arms.
+const (
+	NoArm      Arm = iota
+	Level          // the value is not where it is expected
+	Volatility     // the value moves more than it does usually
+	Sustained      // the value has been a little off for long
+)
+
+// String is the arm in a word.
+func (a Arm) String() string {
+	switch a {
+	case Level:
+		return "level"
+	case Volatility:
+		return "volatility"
+	case Sustained:
+		return "sustained"
+	}
+	return ""
+}
+
+// Judgement is what a detector says about one sample. It depends on that sample and those before it, never on later ones.
+type Judgement struct {
+	Value    float64 // NaN if missing
+	Expected float64 // NaN while nothing is known
+	Lower    float64 // the band: beyond it the detector fires at once
+	Upper    float64
+	Score    float64 // how strange the sample is; comparable between series
+	Limit    float64 // the score from which it fires: follows from the budget
+	Firing   bool
+	Repeat   bool      // this alert repeats one of the last hours: not news
+	Since    time.Time // when it began to fire; zero while it does not
+	Arm      Arm       // which arm spoke loudest
+	Warming  bool      // too few samples to judge
+}
+
+// state is all that a detector knows. Its fields have a fixed size, so that a snapshot is exact.
+type state struct {
+	Start, Last int64   // nanoseconds
+	Step        float64 // usual distance of two samples, in seconds
+	N           float64 // samples seen
+	Magnitude   float64 // usual size of the values
+	Level       float64 // of the seasonal forecast
+	Long        float64 // its slow twin
+	Plain       [3]float64
+	Errors      [experts]float64 // usual error of each forecast
+	Season      [seasonSlots]float64
+	Known       [seasonSlots / 32]uint32
+	Arms        [3]arm
+	Previous    float64
+	Move, Moves float64 // how far the value moves from sample to sample, lately and usually
+	Drift       float64 // smoothed distance from the season on its slow level
+	Alert       alert
+}
+
+// shrink says how much a prior still counts.
+func (s *state) shrink() float64 { return 1 / math.Sqrt(s.N) }
+
+const (
+	seasonSlots = 288
+	experts     = 5
+
+	levelRate  = 0.1
+	seasonRate = 0.2
+	longRate   = 0.003
+	errorRate  = 0.01
+	moveRate   = 0.1
+	driftRate  = 0.1
+	movesRate  = 0.003
+	longWarm   = 30 // samples before volatility and drift are judged
+	maxValue   = 1e250
+	maxSeconds = 4_600_000_000 // differences of two times fit into nanoseconds
+)
+
+// Detector watches one series. It is not safe for concurrent use.
+type Detector struct {
+	direction Direction
+	limit     float64
+	season    float64
+	warm      float64
+	s         state
+}
+
+// New is a detector that knows nothing yet. An invalid configuration is an error.
+func New(c Config) (*Detector, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return &Detector{direction: c.Direction, limit: c.threshold(), season: c.season(), warm: c.minSamples()}, nil
+}
+
+// Observe judges the next sample and learns from it. NaN, infinite and absurdly large values are missing samples: what
+// fired goes on firing, and nothing is learned. So is a sample that is not later than the one before it, and one more than
+// 145 years away from 1970.
+func (d *Detector) Observe(t time.Time, v float64) Judgement {
+	s := &d.s
+	now, sec := t.UnixNano(), t.Unix()
+	if !(math.Abs(v) <= maxValue) || sec < -maxSeconds || sec > maxSeconds || (s.N > 0 && now <= s.Last) {
+		return d.missing()
+	}
+	if s.N == 0 {
+		d.begin(now, v)
+	}
+	since := d.clock(now)
+	s.N++
+	s.Magnitude += max(0.003, 1/s.N) * (math.Abs(v) - s.Magnitude)
+	season, slot := d.slots(since)
+
+	forecasts := [experts]float64{
+		s.Level + s.Season[season], s.Plain[0], s.Plain[1], s.Plain[2], s.Long + s.Season[season],
+	}
+	expected := blend(&forecasts, &s.Errors)
+	warm := s.N > d.warm
+	scale := s.Arms[0].scale(s, slot)
+	j := Judgement{Value: v, Expected: expected, Limit: d.limit, Warming: !warm}
+	reach := scale * s.Arms[0].Tail.reach(d.limit)
+	j.Lower, j.Upper = expected-reach, expected+reach
+	j.Score, j.Arm = s.Arms[0].judge(s, v-expected, scale, slot, warm, d.direction), Level
+	if moved := d.moves(v, slot, warm); moved > j.Score {
+		j.Score, j.Arm = moved, Volatility
+	}
+	if drifts := d.drifts(v-forecasts[4], slot, warm); drifts > j.Score {
+		j.Score, j.Arm = drifts, Sustained
+	}
+	s.Alert.step(&j, now)
+	d.learn(v, &forecasts, season, scale, warm)
+	return j
+}
+
+func (d *Detector) begin(now int64, v float64) {
+	s := &d.s
+	s.Start, s.Last = now, now
+	s.Level, s.Long, s.Previous = v, v, v
+	for i := range s.Plain {
+		s.Plain[i] = v
+	}
+}
+
+// clock moves the detector's time on, and returns the seconds since the first sample: the zero of time is the series' own.
+func (d *Detector) clock(now int64) float64 {
+	s := &d.s
+	if gap := float64(now-s.Last) / 1e9; gap > 0 {
+		switch {
+		case s.Step == 0:
+			s.Step = gap
+		case gap > s.Step:
+			s.Step *= 1.02
+			s.Step = min(s.Step, gap)
+		case gap < s.Step:
+			s.Step = max(s.Step/1.02, gap)
+		}
+	}
+	s.Last = now
+	return float64(now-s.Start) / 1e9
+}
+
+// slots are the places of a moment in the season and in the clock of the scales.
+func (d *Detector) slots(since float64) (season, clock int) {
+	if d.season == 0 {
+		return 0, 0
+	}
+	phase := math.Mod(since, d.season) / d.season
+	return min(int(phase*seasonSlots), seasonSlots-1), min(int(phase*clockSlots), clockSlots-1)
+}
+
+// blend is the forecasts' mean, each weighted by how small its errors were: one over the fourth power.
+func blend(forecasts, errors *[experts]float64) float64 {
+	least := errors[0]
+	for _, e := range errors[1:] {
+		least = min(least, e)
+	}
+	if least == 0 { // a forecast that was never wrong
+		for i, e := range errors {
+			if e == 0 {
+				return forecasts[i]
+			}
+		}
+	}
+	var weights, sum float64
+	for i, f := range forecasts {
+		q := least / errors[i]
+		q *= q
+		q *= q
+		weights += q
+		sum += q * f
+	}
+	return sum / weights
+}
+
+// moves is the score of how much the series moves from sample to sample.
+func (d *Detector) moves(v float64, slot int, warm bool) float64 {
+	s := &d.s
+	s.Move += moveRate * (math.Abs(v-s.Previous) - s.Move)
+	s.Previous = v
+	residual := s.Move - s.Moves
+	a := &s.Arms[1]
+	score := a.judge(s, residual, a.scale(s, slot), slot, warm, Both)
+	s.Moves += max(movesRate, 1/s.N) * residual
+	if s.N <= longWarm || (d.direction != "" && d.direction != Both) {
+		return 0
+	}
+	return score
+}
+
+// drifts is the score of a small deviation that stays.
+func (d *Detector) drifts(off float64, slot int, warm bool) float64 {
+	s := &d.s
+	s.Drift += driftRate * (off - s.Drift)
+	a := &s.Arms[2]
+	score := a.judge(s, s.Drift, a.scale(s, slot), slot, warm, d.direction)
+	if s.N <= longWarm {
+		return 0
+	}
+	return score
+}
+
+// learn moves every forecast towards the sample, but never by more than a cut residual: an incident teaches little.
+func (d *Detector) learn(v float64, forecasts *[experts]float64, season int, scale float64, warm bool) {
+	s := &d.s
+	most := math.Inf(1)
+	if warm && scale > 0 {
+		most = cut * scale
+	}
+	for i, f := range forecasts {
+		s.Errors[i] += max(errorRate, 1/s.N) * (min(math.Abs(v-f), 2*most) - s.Errors[i])
+	}
+	long := v - forecasts[4]
+	s.Long += max(longRate, 1/s.N) * bound(long, most)
+	residual := bound(v-forecasts[0], most)
+	s.Level += max(levelRate, 1/s.N) * residual
+	if bit := uint32(1) << (season % 32); s.Known[season/32]&bit == 0 {
+		s.Known[season/32] |= bit
+		if d.season > 0 {
+			s.Season[season] = v - s.Level
+		}
+	} else if d.season > 0 {
+		s.Season[season] += seasonRate * (1 - levelRate) * residual
+	}
+	for i, rate := range [3]float64{0.7, 0.1, 0.003} {
+		s.Plain[i] += max(rate, 1/s.N) * bound(v-s.Plain[i], most)
+	}
+}
+
+func bound(v, most float64) float64 { return max(-most, min(most, v)) }
+
+// missing is the judgement of a sample that is not there.
+func (d *Detector) missing() Judgement {
+	a := &d.s.Alert
+	j := Judgement{
+		Value: math.NaN(), Expected: math.NaN(), Lower: math.NaN(), Upper: math.NaN(), Limit: d.limit,
+		Warming: d.s.N <= d.warm, Firing: a.Firing, Repeat: a.Repeat, Arm: a.Arm,
+	}
+	if a.Firing {
+		j.Since = time.Unix(0, a.Since).UTC()
+	}
+	return j
+}
