@@ -37,6 +37,8 @@ const (
 	KindRefused     Kind = "rollback.refused"    // stream "rollback/<env>/<name>"
 	KindPlanned     Kind = "rollback.planned"    //
 	KindCountdown   Kind = "rollback.countdown"  //
+	KindProposed    Kind = "rollback.proposed"   // a person has to approve it
+	KindApproved    Kind = "rollback.approved"   //
 	KindOrdered     Kind = "rollback.ordered"    // a person asked for it
 	KindStop        Kind = "rollback.stopped"    // a person, or a guard after the wait, ended it
 	KindIntent      Kind = "rollback.intended"   // durable before the platform is asked
@@ -55,7 +57,7 @@ const (
 // anyone acts on it.
 func (k Kind) Durable() bool {
 	switch k {
-	case KindIntent, KindOrdered, KindStop, KindCountdown, KindLedger, KindKillSwitch:
+	case KindIntent, KindOrdered, KindApproved, KindStop, KindCountdown, KindLedger, KindKillSwitch:
 		return true
 	}
 	return false

@@ -90,9 +90,10 @@ type Mode string
 
 // The values of Mode.
 const (
-	ModeOff    Mode = "off"
-	ModeNotify Mode = "notify"
-	ModeAuto   Mode = "auto"
+	ModeOff     Mode = "off"
+	ModeNotify  Mode = "notify"
+	ModeApprove Mode = "approve"
+	ModeAuto    Mode = "auto"
 )
 
 // RollbackState is where a rollback is in its life.
@@ -100,12 +101,13 @@ type RollbackState string
 
 // The values of RollbackState. Those from Recovered on are terminal.
 const (
-	RollbackRefused      RollbackState = "refused"    // a guard said no; judged again while the incident lasts
-	RollbackPlanned      RollbackState = "planned"    // all guards agree; people are being told
-	RollbackCountdown    RollbackState = "countdown"  // told; a person may stop it until VetoUntil
-	RollbackIntended     RollbackState = "intended"   // durable intent; the platform is about to be asked
-	RollbackConverging   RollbackState = "converging" // the platform accepted
-	RollbackProving      RollbackState = "proving"    // converged; waiting for proof by fresh data
+	RollbackRefused      RollbackState = "refused"           // a guard said no; judged again while the incident lasts
+	RollbackPlanned      RollbackState = "planned"           // all guards agree; people are being told
+	RollbackAwaiting     RollbackState = "awaiting_approval" // a person has to approve exactly this plan, until ApproveUntil
+	RollbackCountdown    RollbackState = "countdown"         // told; a person may stop it until VetoUntil
+	RollbackIntended     RollbackState = "intended"          // durable intent; the platform is about to be asked
+	RollbackConverging   RollbackState = "converging"        // the platform accepted
+	RollbackProving      RollbackState = "proving"           // converged; waiting for proof by fresh data
 	RollbackRecovered    RollbackState = "recovered"
 	RollbackNotRecovered RollbackState = "not_recovered"
 	RollbackFailed       RollbackState = "failed"
@@ -143,6 +145,9 @@ type Rollback struct {
 	Suspects     []Suspect     `json:"suspects,omitempty"`
 	Answers      []Answer      `json:"answers,omitempty"`
 	OrderedBy    string        `json:"ordered_by,omitempty"`  // the person who started it
+	Plan         string        `json:"plan,omitempty"`        // identity of what was shown for approval
+	ApprovedBy   string        `json:"approved_by,omitempty"` // the person who approved it
+	ApproveUntil time.Time     `json:"approve_until,omitzero"`
 	DecidedAt    time.Time     `json:"decided_at,omitzero"`   // the guards agreed
 	VetoUntil    time.Time     `json:"veto_until,omitzero"`   // end of the countdown
 	IntentAt     time.Time     `json:"intent_at,omitzero"`    // intent was durable

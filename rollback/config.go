@@ -82,11 +82,9 @@ func LoadPolicy(doc *strict.Doc, base Policy, path ...any) (Policy, strict.Probl
 		problems = append(problems, doc.At(what, allowed, append(append([]any{}, path...), key...)...))
 	}
 	switch p.Mode {
-	case belay.ModeOff, belay.ModeNotify, belay.ModeAuto:
-	case "approve":
-		at("mode approve is not built yet", "off, notify, auto", "mode")
+	case belay.ModeOff, belay.ModeNotify, belay.ModeApprove, belay.ModeAuto:
 	default:
-		at(fmt.Sprintf("unknown mode %q", p.Mode), "off, notify, auto", "mode")
+		at(fmt.Sprintf("unknown mode %q", p.Mode), "off, notify, approve, auto", "mode")
 	}
 	if p.VetoUndelivered != "approve" && p.VetoUndelivered != "proceed" {
 		at(fmt.Sprintf("unknown veto_undelivered %q", p.VetoUndelivered), "approve, proceed", "veto_undelivered")

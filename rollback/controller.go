@@ -156,7 +156,7 @@ func (c *Controller) snapshot(id belay.ServiceID) serviceView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := *c.view.service(id)
-	s.ledger, s.planned, s.told, s.unheard = clone(s.ledger), clone(s.planned), clone(s.told), clone(s.unheard)
+	s.ledger, s.planned, s.told = clone(s.ledger), clone(s.planned), clone(s.told)
 	return s
 }
 

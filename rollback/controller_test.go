@@ -83,7 +83,7 @@ func TestWhatStopsARollbackBeforeThePlatformIsAsked(t *testing.T) {
 		},
 		"nobody could be told": {
 			before: func(s *scene) { s.mu.Lock(); s.deaf = true; s.mu.Unlock() },
-			state:  belay.RollbackRefused, reason: "no channel confirmed",
+			state:  belay.RollbackAwaiting, reason: "no channel confirmed",
 		},
 		"the platform cannot compare and set": {
 			before: func(s *scene) {
@@ -93,7 +93,7 @@ func TestWhatStopsARollbackBeforeThePlatformIsAsked(t *testing.T) {
 				s.platform.Deploy(v2)
 				s.start()
 			},
-			state: belay.RollbackRefused, reason: "allow_checked",
+			state: belay.RollbackAwaiting, reason: "allow_checked",
 		},
 		"somebody else owns the target": {
 			before: func(s *scene) { s.platform.SetOwner("Argo CD") },
@@ -397,8 +397,98 @@ func TestAnAnnouncementAddsWhoAndWhenToWhatThePlatformShows(t *testing.T) {
 		}
 		s.breaks()
 		time.Sleep(time.Minute)
-		if rb := s.expectState(belay.RollbackRefused); !strings.Contains(rb.Reason, "irreversible") {
+		if rb := s.expectState(belay.RollbackAwaiting); !strings.Contains(rb.Reason, "irreversible") {
 			s.t.Errorf("the reason is %q", rb.Reason)
 		}
 	})
+}
+
+// An approval is used once, for exactly the plan that was shown, before it
+// expires (I10).
+func TestAnApproval(t *testing.T) {
+	approvePolicy := strings.Replace(autoPolicy, "auto", "approve", 1)
+	for name, tc := range map[string]struct {
+		approve func(s *scene, c *rollback.Controller) error
+		refused string
+		writes  int
+	}{
+		"lets Belay act": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				return c.Approve(s.t.Context(), s.newest().ID, s.newest().Plan, "ann")
+			},
+			writes: 1,
+		},
+		"is used once": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				rb := s.newest()
+				if err := c.Approve(s.t.Context(), rb.ID, rb.Plan, "ann"); err != nil {
+					return err
+				}
+				return c.Approve(s.t.Context(), rb.ID, rb.Plan, "bob")
+			},
+			refused: "no rollback", writes: 1,
+		},
+		"of another plan is refused": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				return c.Approve(s.t.Context(), s.newest().ID, "0badc0de", "ann")
+			},
+			refused: "the plan has changed",
+		},
+		"without a name is refused": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				return c.Approve(s.t.Context(), s.newest().ID, s.newest().Plan, " ")
+			},
+			refused: "needs a name",
+		},
+		"comes too late": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				time.Sleep(time.Hour)
+				return c.Approve(s.t.Context(), s.newest().ID, s.newest().Plan, "ann")
+			},
+			refused: "no rollback",
+		},
+		"of what runs no more is refused": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				rb := s.newest()
+				s.platform.Deploy(v3)
+				time.Sleep(5 * time.Second)
+				return c.Approve(s.t.Context(), rb.ID, rb.Plan, "ann")
+			},
+			refused: "no rollback",
+		},
+		"does not overrule the guards that answer again": {
+			approve: func(s *scene, c *rollback.Controller) error {
+				s.setVerdict("CheckoutErrors", belay.Unknown)
+				return c.Approve(s.t.Context(), s.newest().ID, s.newest().Plan, "ann")
+			},
+		},
+		"survives a restart": {
+			approve: func(s *scene, _ *rollback.Controller) error {
+				rb := s.newest()
+				return s.restart().Approve(s.t.Context(), rb.ID, rb.Plan, "ann")
+			},
+			writes: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, approvePolicy, func(s *scene) {
+				s.platform.Deploy(v2)
+				time.Sleep(10 * time.Second)
+				c := s.restart()
+				s.breaks()
+				time.Sleep(2 * time.Minute)
+				if rb := s.expectState(belay.RollbackAwaiting); rb.Plan == "" || !strings.Contains(rb.Reason, "belay rollback approve "+rb.ID) {
+					s.t.Errorf("the proposal does not say how to approve it: %s", rb.Reason)
+				}
+				s.expectWrites(0)
+				err := tc.approve(s, c)
+				if tc.refused == "" && err != nil || tc.refused != "" && (err == nil || !strings.Contains(err.Error(), tc.refused)) {
+					s.t.Errorf("approve: %v, want something with %q", err, tc.refused)
+				}
+				time.Sleep(time.Minute)
+				s.expectWrites(tc.writes)
+				s.expectIntentFirst()
+			})
+		})
+	}
 }

@@ -51,12 +51,14 @@ func (j *judgings) failures(a belay.Alert, n int) int {
 	return max(k, min(a.Failed, n))
 }
 
-// plan reads everything a decision rests on. With ask set it asks the platform
-// itself; otherwise the newest state that Watch told will do.
-func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, person string) *Plan {
+// A decider is the person behind a plan, if there is one.
+type decider struct{ ordered, approved string }
+
+// plan reads everything a decision rests on.
+func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, by decider) *Plan {
 	pol := w.svc.Policy
 	p := &Plan{
-		Service: w.svc.ID, Policy: pol, Person: person, Incident: v.incident,
+		Service: w.svc.ID, Policy: pol, Person: by.ordered, Approver: by.approved, Incident: v.incident,
 		Latest: v.running(), Ledger: v.ledger,
 		Lag: w.c.opts.Lag(), MaxLag: w.c.opts.MaxLag, StaleAfter: w.c.opts.StaleAfter,
 		KillSwitch: Killed(pol), LastOwn: v.lastIntent(), Judgings: pol.judgings,
@@ -73,10 +75,6 @@ func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, person 
 	w.c.neighbours(p, now)
 	p.To, _ = wayBack(p.State.Revision.Content, v.ledger, p.Restorable)
 	p.Acted = v.acted(w.operation(p.State.Revision.Content, v))
-	if v.incident != nil {
-		heard := v.unheard[v.incident.ID]
-		p.Undelivered = heard > 0 && v.told[v.incident.ID] < heard
-	}
 	return p
 }
 

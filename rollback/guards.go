@@ -21,56 +21,65 @@ type NamedGuard struct {
 	// Machine marks a guard that binds Belay alone: a person who orders a
 	// rollback has answered it.
 	Machine bool
+	// Ask marks a guard whose veto a person may overrule by approving: it turns
+	// auto into approve, and ends nothing.
+	Ask bool
 }
 
 // Guards are the guards in the order in which they are asked; the first veto
 // ends the decision. Steps 8 and 9, acting and proving, are the controller's.
 func Guards() []NamedGuard {
 	return []NamedGuard{
-		{1, "evidence", evidence, true},
-		{1, "fresh_data", freshData, true},
-		{2, "own_lag", ownLag, true},
-		{2, "mass_alarm", massAlarm, true},
-		{3, "suspect", suspected, true},
-		{3, "green_before", greenBefore, true},
-		{3, "margin", margin, true},
-		{4, "still_running", stillRunning, false},
-		{4, "not_our_doing", notOurDoing, true},
-		{4, "once", once, false},
-		{5, "known_good", knownGood, false},
-		{5, "restorable", restorable, false},
-		{5, "reversible", reversible, true},
-		{6, "owner", owner, false},
-		{7, "mode", mode, true},
-		{7, "kill_switch", killSwitch, false},
-		{7, "freeze", freeze, true},
-		{7, "budget", budget, true},
-		{7, "cooldown", cooldown, true},
-		{7, "compare_and_set", compareAndSet, true},
-		{7, "people_told", peopleTold, true},
+		{1, "evidence", evidence, true, false},
+		{1, "fresh_data", freshData, true, false},
+		{2, "own_lag", ownLag, true, false},
+		{2, "mass_alarm", massAlarm, true, false},
+		{3, "suspect", suspected, true, false},
+		{3, "green_before", greenBefore, true, false},
+		{3, "margin", margin, true, false},
+		{4, "still_running", stillRunning, false, false},
+		{4, "not_our_doing", notOurDoing, true, false},
+		{4, "once", once, false, false},
+		{5, "known_good", knownGood, false, false},
+		{5, "restorable", restorable, false, false},
+		{5, "reversible", reversible, true, true},
+		{6, "owner", owner, false, false},
+		{7, "mode", mode, true, false},
+		{7, "kill_switch", killSwitch, false, false},
+		{7, "freeze", freeze, true, false},
+		{7, "budget", budget, true, false},
+		{7, "cooldown", cooldown, true, false},
+		{7, "compare_and_set", compareAndSet, true, true},
 	}
 }
 
 // Answer asks the guards in order. With all set it asks every one, otherwise
-// it ends with the first veto, as the decision does.
-func Answer(p *Plan, now time.Time, all bool) (answers []belay.Answer, veto *belay.Answer) {
+// it ends with the first veto, as the decision does. asks are the vetoes that
+// a person may overrule.
+func Answer(p *Plan, now time.Time, all bool) (answers []belay.Answer, veto *belay.Answer, asks []belay.Answer) {
 	for _, g := range Guards() {
 		a := belay.Answer{Step: g.Step, Guard: g.Name}
 		a.Veto, a.Says = g.Guard(p, now)
-		if a.Veto != "" && g.Machine && p.Person != "" {
+		switch {
+		case a.Veto == "":
+		case g.Machine && p.Person != "":
 			a.Says, a.Veto = p.Person+" decided, although "+a.Veto, ""
+		case g.Ask && p.Approver != "":
+			a.Says, a.Veto = p.Approver+" approved, although "+a.Veto, ""
+		case g.Ask && (p.Policy.Mode == belay.ModeAuto || p.Policy.Mode == belay.ModeApprove):
+			asks = append(asks, a)
+			a.Says, a.Veto = "a person has to approve: "+a.Veto, ""
 		}
 		answers = append(answers, a)
 		if a.Veto != "" && veto == nil {
-			veto = &answers[len(answers)-1]
+			first := a
+			veto = &first
 			if !all {
 				break
 			}
-			first := a
-			veto = &first
 		}
 	}
-	return answers, veto
+	return answers, veto, asks
 }
 
 func evidence(p *Plan, _ time.Time) (string, string) {
@@ -206,10 +215,14 @@ func owner(p *Plan, _ time.Time) (string, string) {
 }
 
 func mode(p *Plan, _ time.Time) (string, string) {
-	if p.Policy.Mode != belay.ModeAuto {
+	switch p.Policy.Mode {
+	case belay.ModeAuto:
+		return "", "mode is auto"
+	case belay.ModeApprove:
+		return "", "mode is approve: a person decides"
+	default:
 		return fmt.Sprintf("mode is %s: a person has to start it with belay rollback start --service %s", p.Policy.Mode, p.Service.Name), ""
 	}
-	return "", "mode is auto"
 }
 
 func killSwitch(p *Plan, _ time.Time) (string, string) {
@@ -257,11 +270,4 @@ func compareAndSet(p *Plan, _ time.Time) (string, string) {
 		return "this platform cannot promise to change only what was judged", ""
 	}
 	return "", string(p.Caps.CAS)
-}
-
-func peopleTold(p *Plan, _ time.Time) (string, string) {
-	if p.Undelivered && p.Policy.VetoUndelivered != "proceed" {
-		return "no channel confirmed that people were told, so nobody could have said stop", ""
-	}
-	return "", "people can be told"
 }

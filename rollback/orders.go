@@ -66,12 +66,15 @@ func (c *Controller) Plan(ctx context.Context, id belay.ServiceID) (belay.Rollba
 	w.orders.Lock()
 	defer w.orders.Unlock()
 	now, v := time.Now(), c.snapshot(id)
-	p := w.plan(ctx, v, now, "")
-	answers, veto := Answer(p, now, true)
+	p := w.plan(ctx, v, now, decider{})
+	answers, veto, asks := Answer(p, now, true)
 	rb := w.draft(p, v, answers)
 	rb.State, rb.Reason = belay.RollbackPlanned, fmt.Sprintf("every guard agrees: Belay would go back from %s to %s", rb.From, rb.To)
-	if veto != nil {
+	switch {
+	case veto != nil:
 		rb.State, rb.Reason = belay.RollbackRefused, veto.Veto
+	case len(asks) > 0 || w.svc.Policy.Mode == belay.ModeApprove:
+		rb.State, rb.Reason = belay.RollbackAwaiting, fmt.Sprintf("Belay would ask a person to approve going back from %s to %s", rb.From, rb.To)
 	}
 	return rb, nil
 }
@@ -89,8 +92,8 @@ func (c *Controller) Start(ctx context.Context, id belay.ServiceID, actor string
 	if rb := v.current(); rb != nil && rb.State.Acting() {
 		return *rb, fmt.Errorf("%w: a rollback to %s is under way", ErrRefused, rb.To)
 	}
-	p := w.plan(ctx, v, now, actor)
-	answers, veto := Answer(p, now, false)
+	p := w.plan(ctx, v, now, decider{ordered: actor})
+	answers, veto, _ := Answer(p, now, false)
 	rb := w.draft(p, v, answers)
 	if veto != nil {
 		return rb, fmt.Errorf("%w: %s", ErrRefused, veto.Veto)

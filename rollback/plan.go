@@ -17,6 +17,7 @@ type Plan struct {
 	Policy   Policy
 	Caps     Capabilities
 	Person   string // who ordered it; "" when Belay would act on its own
+	Approver string // who approved it, "" when nobody did
 	Incident *belay.Incident
 
 	Trigger    *belay.Alert    // the firing alert that may lead to a rollback
@@ -31,18 +32,17 @@ type Plan struct {
 	ListErr    error
 	To         belay.Revision // zero when there is no way back
 
-	Lag         time.Duration // how far Belay's own judging is behind
-	MaxLag      time.Duration
-	StaleAfter  time.Duration // data older than this proves nothing
-	KillSwitch  bool
-	Red         int // services with an open incident, this one included
-	Services    int
-	InFlight    int // rollbacks of other services under way
-	LastHour    int // rollbacks begun in the last hour, all services
-	RolledBack  int // distinct services among them, this one not counted
-	LastOwn     time.Time
-	Acted       *belay.Rollback // an earlier rollback of the same content and epoch that reached the platform
-	Undelivered bool            // this incident was told to nobody when it mattered
+	Lag        time.Duration // how far Belay's own judging is behind
+	MaxLag     time.Duration
+	StaleAfter time.Duration // data older than this proves nothing
+	KillSwitch bool
+	Red        int // services with an open incident, this one included
+	Services   int
+	InFlight   int // rollbacks of other services under way
+	LastHour   int // rollbacks begun in the last hour, all services
+	RolledBack int // distinct services among them, this one not counted
+	LastOwn    time.Time
+	Acted      *belay.Rollback // an earlier rollback of the same content and epoch that reached the platform
 }
 
 // Suspect returns the best suspect, nil when there is none.

@@ -35,6 +35,8 @@ func (w *worker) step(ctx context.Context, now time.Time) error {
 	switch rb.State {
 	case belay.RollbackPlanned:
 		return w.awaitTelling(ctx, v, *rb, now)
+	case belay.RollbackAwaiting:
+		return w.awaitApproval(ctx, v, *rb, now)
 	case belay.RollbackCountdown:
 		return w.awaitVeto(ctx, v, *rb, now)
 	case belay.RollbackIntended:
@@ -55,11 +57,14 @@ func (w *worker) consider(ctx context.Context, v serviceView, now time.Time) err
 	if rb := v.of(v.incident.ID); rb != nil && rb.State.Terminal() {
 		return nil // one rollback an incident; what it left is for people
 	}
-	p := w.plan(ctx, v, now, "")
-	answers, veto := Answer(p, now, false)
+	p := w.plan(ctx, v, now, decider{})
+	answers, veto, asks := Answer(p, now, false)
 	rb := w.draft(p, v, answers)
-	if veto != nil {
+	switch {
+	case veto != nil:
 		return w.refuse(ctx, v, rb, *veto, now)
+	case len(asks) > 0 || w.svc.Policy.Mode == belay.ModeApprove:
+		return w.propose(ctx, rb, asks, now)
 	}
 	rb.State, rb.DecidedAt = belay.RollbackPlanned, now
 	rb.Reason = fmt.Sprintf("%s; Belay will go back to %s in %s unless someone stops it", p.Suspects[0].Why, rb.To, readable(time.Duration(w.svc.Policy.Veto)))
@@ -112,7 +117,7 @@ func (w *worker) awaitTelling(ctx context.Context, v serviceView, rb belay.Rollb
 	if stop, err := w.overtaken(ctx, v, rb, now); stop || err != nil {
 		return err
 	}
-	if rb.OrderedBy != "" {
+	if rb.OrderedBy != "" || rb.ApprovedBy != "" {
 		return w.intend(ctx, v, rb, now)
 	}
 	veto := time.Duration(w.svc.Policy.Veto)
@@ -124,9 +129,7 @@ func (w *worker) awaitTelling(ctx context.Context, v serviceView, rb belay.Rollb
 	case late && w.svc.Policy.VetoUndelivered == "proceed":
 		rb.Reason = fmt.Sprintf("nobody could be told, and the policy says proceed; going back to %s at %s", rb.To, now.Add(veto).UTC().Format("15:04:05 UTC"))
 	case late:
-		a := belay.Answer{Step: 7, Guard: "people_told", Veto: "no channel confirmed that people were told, so a person has to start it"}
-		rb.Answers = append(rb.Answers, a)
-		return w.refuse(ctx, v, rb, a, now)
+		return w.propose(ctx, rb, []belay.Answer{{Step: 7, Guard: "people_told", Veto: "no channel confirmed that people were told, so nobody could have said stop"}}, now)
 	default:
 		return nil
 	}
@@ -163,8 +166,8 @@ func (w *worker) overtaken(ctx context.Context, v serviceView, rb belay.Rollback
 // intend answers all guards again and, if they still agree on the same plan,
 // makes the intent durable and acts.
 func (w *worker) intend(ctx context.Context, v serviceView, rb belay.Rollback, now time.Time) error {
-	p := w.plan(ctx, v, now, rb.OrderedBy)
-	answers, veto := Answer(p, now, false)
+	p := w.plan(ctx, v, now, decider{ordered: rb.OrderedBy, approved: rb.ApprovedBy})
+	answers, veto, asks := Answer(p, now, false)
 	fresh := w.draft(p, v, answers)
 	switch {
 	case veto != nil && rb.OrderedBy != "":
@@ -177,6 +180,9 @@ func (w *worker) intend(ctx context.Context, v serviceView, rb belay.Rollback, n
 		return w.refuse(ctx, v, rb, *veto, now)
 	case fresh.From.Content != rb.From.Content || fresh.To.Content != rb.To.Content:
 		return w.replan(ctx, rb, fresh, now)
+	case len(asks) > 0: // auto became approve while people could say stop
+		rb.Answers = answers
+		return w.propose(ctx, rb, asks, now)
 	}
 	rb.State, rb.IntentAt, rb.Token, rb.Answers = belay.RollbackIntended, now, fresh.Token, answers
 	rb.Reason = fmt.Sprintf("asking the platform to run %s, provided it still runs %s", rb.To, rb.From)
@@ -194,6 +200,9 @@ func (w *worker) replan(ctx context.Context, old, plan belay.Rollback, now time.
 	plan.State, plan.DecidedAt = belay.RollbackPlanned, now
 	plan.Reason = fmt.Sprintf("the plan has changed: from %s back to %s; people are told anew", plan.From, plan.To)
 	events := []belay.Event{{At: now, Kind: belay.KindPlanned, Service: w.svc.ID, Rollback: &plan, Reason: plan.Reason}}
+	if plan.Mode == belay.ModeApprove || old.ApprovedBy != "" { // an approval is for the plan that was shown, and for no other
+		events[0].Kind, plan.State = belay.KindRefused, belay.RollbackRefused
+	}
 	if old.ID != plan.ID {
 		events = append([]belay.Event{{At: now, Kind: belay.KindRefused, Service: w.svc.ID, Rollback: &old, Reason: old.Reason}}, events...)
 	}

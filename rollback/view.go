@@ -25,7 +25,6 @@ type serviceView struct {
 	rollbacks   []belay.Rollback
 	planned     map[string]belay.Seq // rollback id → event that says what is planned
 	told        map[string]belay.Seq // incident → newest event that a channel confirmed
-	unheard     map[string]belay.Seq // incident → event that nobody was told of in time
 }
 
 func newView() *view {
@@ -39,7 +38,6 @@ func (v *view) service(id belay.ServiceID) *serviceView {
 			ledger:  map[belay.Content]belay.LedgerEntry{},
 			planned: map[string]belay.Seq{},
 			told:    map[string]belay.Seq{},
-			unheard: map[string]belay.Seq{},
 		}
 		v.services[id] = s
 	}
@@ -67,13 +65,8 @@ func (v *view) apply(ev belay.Event) {
 func (s *serviceView) applyRollback(ev belay.Event) {
 	rb := *ev.Rollback
 	s.rollbacks = replace(s.rollbacks, rb, func(r belay.Rollback) string { return r.ID + r.Incident })
-	switch ev.Kind {
-	case belay.KindPlanned:
+	if ev.Kind == belay.KindPlanned {
 		s.planned[rb.ID] = ev.Seq
-	case belay.KindRefused:
-		if n := len(rb.Answers); n > 0 && rb.Answers[n-1].Guard == "people_told" {
-			s.unheard[rb.Incident] = ev.Seq
-		}
 	}
 }
 
@@ -84,7 +77,6 @@ func (s *serviceView) applyIncident(in belay.Incident) {
 	case s.incident != nil && s.incident.ID == in.ID:
 		s.incident = nil
 		delete(s.told, in.ID)
-		delete(s.unheard, in.ID)
 	}
 }
 
