@@ -64,9 +64,9 @@ func (closed) Rollback() error { return nil }
 type tap struct {
 	storage.AppenderV2
 	c        *Collector
-	target   *scrape.Target // nil for a transaction that is no scrape
-	record   *record        // of the target
-	names    *names         // nil once the transaction has ended
+	target   *scrape.Target     // nil for a transaction that is no scrape
+	record   *record            // of the target
+	names    *names             // nil once the transaction has ended
 	filter   *need              // nil when all is stored
 	sent     storage.AppenderV2 // tells remote_write how much there is to send; nil without one
 	pushed   bool               // others sent the samples in
