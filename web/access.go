@@ -45,6 +45,7 @@ type identity struct {
 	person  bool   // the name is that of one of people
 	scopes  []Scope
 	session *session // set when a browser signed in
+	wrong   string   // why what the request showed is not right
 }
 
 // Name is what pages call the caller.
@@ -123,30 +124,29 @@ func (s *Server) caller(r *http.Request) identity {
 
 type callerKey struct{}
 
-// identify finds out who calls. It returns a reason when a request shows
-// something that is not right: such a request is refused, whatever it asks for.
-func (s *Server) identify(r *http.Request) (who identity, why string) {
+// identify finds out who calls.
+func (s *Server) identify(r *http.Request) identity {
 	if sess, id := s.sessions.of(r, s.access); sess != nil {
 		id.session = sess
-		return id, ""
+		return id
 	}
 	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):
 		if who, ok := s.access.whose(sha256.Sum256([]byte(strings.TrimSpace(shown)))); ok {
-			return who, ""
+			return who
 		}
-		return identity{}, "this is not the admin token of this server, nor any other that it knows"
+		return identity{wrong: "this is not the admin token of this server, nor any other that it knows"}
 	case strings.EqualFold(scheme, "Basic") && s.access.basic != nil:
 		if user, password, ok := r.BasicAuth(); ok && s.access.basic.knows(user, password) {
-			return identity{name: user, scopes: []Scope{ScopeRead}}, ""
+			return identity{name: user, scopes: []Scope{ScopeRead}}
 		}
-		return identity{}, "this is not a user and password of this server"
+		return identity{wrong: "this is not a user and password of this server"}
 	}
 	if s.access.free { // another scheme may be meant for a proxy in front
-		return identity{scopes: []Scope{ScopeRead}}, ""
+		return identity{scopes: []Scope{ScopeRead}}
 	}
-	return identity{}, ""
+	return identity{}
 }
 
 // may returns 0, or the status code and the reason why the caller may not do
@@ -159,6 +159,9 @@ func (s *Server) may(r *http.Request, n need) (code int, why string) {
 	}
 	if n.scope == "" {
 		return 0, ""
+	}
+	if who.wrong != "" {
+		return http.StatusUnauthorized, who.wrong
 	}
 	if !who.known() && (n.signed || !who.Can(n.scope)) {
 		return http.StatusUnauthorized, "this needs " + article(n.scope) + ": send it as Authorization: Bearer …, or sign in at /signin"

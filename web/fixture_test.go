@@ -151,6 +151,8 @@ func (c *calls) all() []string {
 	return append([]string(nil), c.list...)
 }
 
+func (c *calls) reload(context.Context) error { return c.note("reload") }
+
 func (c *calls) actions() web.Actions {
 	return web.Actions{
 		Deploy: func(_ context.Context, n web.DeployNotice) error {
