@@ -5,12 +5,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
+	amconfig "github.com/prometheus/alertmanager/config"
 	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/strict"
@@ -22,6 +25,8 @@ type Config struct {
 	Route     Route      `yaml:"route"`
 	Receivers []Receiver `yaml:"receivers"`
 	Slack     Slack      `yaml:"slack"`
+
+	Warnings []string `yaml:"-"` // what is valid and not acted on, with file and line
 }
 
 // A Route names the receiver of all incidents.
@@ -126,6 +131,9 @@ func (c Config) Destinations(services []ServiceOwner) []DestinationConfig {
 			add(DestinationConfig{Name: "webhook:" + r.Name + "/" + strconv.Itoa(i), Receiver: r.Name, Webhook: &r.Webhooks[i]})
 		}
 		for i := range r.Slacks {
+			if !c.deliverable(r.Slacks[i]) {
+				continue // Load has warned of it
+			}
 			add(DestinationConfig{Name: slackName(r.Slacks[i].Channel), Receiver: r.Name, Slack: &r.Slacks[i]})
 		}
 	}
@@ -145,80 +153,147 @@ func slackName(channel string) string {
 	return "slack:#" + strings.TrimPrefix(channel, "#")
 }
 
-// Load reads the keys "route", "receivers" and "slack", and checks that what
-// they name exists. Paths become relative to the folder of the file. It
-// touches neither network nor secrets.
+// Load reads Alertmanager's keys and "slack", and checks that what they name
+// exists. Whatever Alertmanager takes is taken; what Belay does not act on is a
+// warning. Paths become relative to the folder of the file. It touches no
+// network and no secrets.
 func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
 	var c Config
-	ps := explain(doc.Decode(&c.Route, "route"), routeLater, "the routing tree is not built yet")
-	ps = append(ps, doc.Decode(&c.Slack, "slack")...)
-	if !doc.Has("receivers", 0) {
-		ps = append(ps, doc.Decode(&c.Receivers, "receivers")...)
+	up := alertmanager(doc)
+	ps := doc.Decode(&c.Slack, "slack")
+	c.resolveSlack(filepath.Dir(doc.File))
+	c.read(up)
+	ps = append(ps, c.checkSlack(doc, services)...)
+	up.read()
+	if len(up.problems) == 0 {
+		up.problems = c.checkRoute(up.doc)
 	}
-	for i := 0; doc.Has("receivers", i); i++ {
-		var r Receiver
-		bad := doc.Decode(&r, "receivers", i)
-		for n := range bad {
-			if bad[n].Line == 0 { // from a type that reads itself
-				bad[n].Line = doc.Line("receivers", i)
-			}
+	if len(up.problems) == 0 {
+		up.judge(c.Slack.hasToken())
+		c.adopt(up.cfg)
+	}
+	if len(up.problems) == 0 {
+		up.later()
+		c.undelivered(up)
+	}
+	for i := range up.problems {
+		if up.problems[i].Allowed == "" {
+			up.problems[i].Allowed = wayOut(up.problems[i].What)
 		}
-		ps = append(ps, explain(explain(bad, receiverLater, "this kind of receiver is not built yet"),
-			slackElsewhere, "Belay posts to Slack with the bot token of the top-level key slack")...)
-		c.Receivers = append(c.Receivers, r)
 	}
-	if len(ps) == 0 {
-		ps = c.check(doc, services)
-	}
-	c.resolve(filepath.Dir(doc.File))
-	return c, ps
+	c.Warnings = up.warnings
+	return c, append(ps, up.problems...)
 }
 
-// Alertmanager's keys that are known, but have no meaning here yet.
-var (
-	routeLater = []string{
-		"routes", "group_by", "group_wait", "group_interval", "repeat_interval", "matchers", "match", "match_re",
-		"mute_time_intervals", "active_time_intervals", "continue",
+// The keys of receivers as Belay reads them; Alertmanager's own types refuse
+// what nobody knows.
+type (
+	receiverKeys struct {
+		Name     string               `yaml:"name"`
+		Webhooks []webhookKeys        `yaml:"webhook_configs"`
+		Slacks   []slackKeys          `yaml:"slack_configs"`
+		Rest     map[string]yaml.Node `yaml:",inline"`
 	}
-	receiverLater = []string{
-		"discord_configs", "email_configs", "incidentio_configs", "jira_configs", "mattermost_configs", "msteams_configs",
-		"msteamsv2_configs", "opsgenie_configs", "pagerduty_configs", "pushover_configs", "rocketchat_configs", "sns_configs",
-		"telegram_configs", "victorops_configs", "webex_configs", "wechat_configs",
+	webhookKeys struct {
+		Webhook `yaml:",inline"`
+		Rest    map[string]yaml.Node `yaml:",inline"`
 	}
-	slackElsewhere = []string{"api_url", "api_url_file", "app_token", "app_token_file", "app_url"}
+	slackKeys struct {
+		SlackChannel `yaml:",inline"`
+		Rest         map[string]yaml.Node `yaml:",inline"`
+	}
+	routeKeys struct {
+		Route `yaml:",inline"`
+		Rest  map[string]yaml.Node `yaml:",inline"`
+	}
 )
 
-// explain gives the reason for keys that are unknown here, but not elsewhere.
-func explain(ps strict.Problems, keys []string, why string) strict.Problems {
-	for i, p := range ps {
-		key, ok := strings.CutPrefix(p.What, "unknown key ")
-		if name, err := strconv.Unquote(key); ok && err == nil && slices.Contains(keys, name) {
-			ps[i].What = name + ": " + why
+// read takes what Belay itself acts on. What does not fit here fits
+// Alertmanager's types no better; they say so.
+func (c *Config) read(up *upstream) {
+	var route routeKeys
+	_ = up.doc.Decode(&route, "route")
+	c.Route = route.Route
+	dir := filepath.Dir(up.doc.File)
+	for i := 0; up.doc.Has("receivers", i); i++ {
+		var keys receiverKeys
+		_ = up.doc.Decode(&keys, "receivers", i)
+		r := Receiver{Name: keys.Name}
+		for _, w := range keys.Webhooks {
+			w.URLFile = promconfig.JoinDir(dir, w.URLFile)
+			if w.HTTPConfig != nil {
+				w.HTTPConfig.SetDirectory(dir)
+			}
+			r.Webhooks = append(r.Webhooks, w.Webhook)
 		}
+		for _, s := range keys.Slacks {
+			r.Slacks = append(r.Slacks, s.SlackChannel)
+		}
+		c.Receivers = append(c.Receivers, r)
 	}
-	return ps
 }
 
-func (c Config) check(doc *strict.Doc, services []ServiceOwner) strict.Problems {
-	var ps strict.Problems
-	var names []string
-	for i, r := range c.Receivers {
-		switch {
-		case r.Name == "":
-			ps = append(ps, doc.At("a receiver without a name", "name: NAME", "receivers", i))
-		case slices.Contains(names, r.Name):
-			ps = append(ps, doc.At(fmt.Sprintf("two receivers are named %q", r.Name), "a name of its own", "receivers", i, "name"))
-		default:
-			names = append(names, r.Name)
-		}
-		for j, w := range r.Webhooks {
-			ps = append(ps, w.check(doc, "receivers", i, "webhook_configs", j)...)
-		}
-		for j, s := range r.Slacks {
-			ps = append(ps, s.check(doc, c.Slack, "receivers", i, "slack_configs", j)...)
+// adopt takes over what Alertmanager's `global` says for all receivers.
+func (c *Config) adopt(am amconfig.Config) {
+	if am.Global == nil {
+		return
+	}
+	if !c.Slack.hasToken() {
+		c.Slack.BotToken, c.Slack.BotTokenFile = Secret(am.Global.SlackAppToken), am.Global.SlackAppTokenFile
+	}
+	if reflect.DeepEqual(am.Global.HTTPConfig, amconfig.DefaultGlobalConfig().HTTPConfig) {
+		return
+	}
+	for _, r := range c.Receivers {
+		for i := range r.Webhooks {
+			if r.Webhooks[i].HTTPConfig == nil {
+				r.Webhooks[i].HTTPConfig = am.Global.HTTPConfig
+			}
 		}
 	}
-	ps = append(ps, c.checkRoute(doc, names)...)
+}
+
+// deliverable says whether Belay can post there at all.
+func (c Config) deliverable(s SlackChannel) bool {
+	return c.Slack.hasToken() && strings.TrimPrefix(s.Channel, "#") != ""
+}
+
+// undelivered warns of what would be told by Alertmanager, and not by Belay.
+func (c Config) undelivered(up *upstream) {
+	for i, r := range up.cfg.Receivers {
+		if r.Name != c.Route.Receiver {
+			continue
+		}
+		told := len(c.Receivers[i].Webhooks)
+		for j, s := range c.Receivers[i].Slacks {
+			at := []any{"receivers", i, "slack_configs", j}
+			switch {
+			case !c.Slack.hasToken():
+				up.warn(fmt.Sprintf("NOT DELIVERED: the receiver %q posts to Slack, and Belay has no token for it; give slack: {bot_token_file: FILE} at the top of Belay's file", r.Name), at...)
+			case !c.deliverable(s):
+				up.warn(fmt.Sprintf("NOT DELIVERED: the receiver %q posts to Slack and names no channel", r.Name), at...)
+			default:
+				told++
+			}
+			if s.SendResolved != nil && !*s.SendResolved {
+				up.warn("send_resolved: false has no meaning in Slack, where one message is edited from first to last", append(at, "send_resolved")...)
+			}
+		}
+		all := kinds(r)
+		delete(all, "webhook_configs")
+		delete(all, "slack_configs")
+		for kind := range all {
+			up.warn(fmt.Sprintf("NOT DELIVERED: %s of the receiver %q is not built yet; webhook_configs and slack_configs are", kind, r.Name), "receivers", i, kind)
+		}
+		if told == 0 {
+			up.warn(fmt.Sprintf("NOBODY IS TOLD by the receiver %q, to which every incident goes", r.Name), "receivers", i)
+		}
+	}
+	slices.Sort(up.warnings)
+}
+
+func (c Config) checkSlack(doc *strict.Doc, services []ServiceOwner) strict.Problems {
+	var ps strict.Problems
 	if c.Slack.APIURL != "" && !webAddress(c.Slack.APIURL) {
 		ps = append(ps, doc.At(fmt.Sprintf("%q is not a web address", c.Slack.APIURL), "http:// or https:// and a host", "slack", "api_url"))
 	}
@@ -236,9 +311,15 @@ func (c Config) check(doc *strict.Doc, services []ServiceOwner) strict.Problems 
 
 const needToken = "slack: {bot_token_file: FILE} at the top of the file" //nolint:gosec // a hint, not a secret
 
-func (c Config) checkRoute(doc *strict.Doc, names []string) strict.Problems {
+func (c Config) checkRoute(doc *strict.Doc) strict.Problems {
+	var names []string
+	for _, r := range c.Receivers {
+		if r.Name != "" {
+			names = append(names, r.Name)
+		}
+	}
 	switch {
-	case c.Route.Receiver == "" && (len(c.Receivers) > 0 || doc.Has("route")):
+	case c.Route.Receiver == "" && (doc.Has("receivers") || doc.Has("route")):
 		return strict.Problems{doc.At("the route names no receiver", known(names), "route")}
 	case c.Route.Receiver != "" && !slices.Contains(names, c.Route.Receiver):
 		return strict.Problems{doc.At(fmt.Sprintf("no receiver is named %q", c.Route.Receiver), known(names), "route", "receiver")}
@@ -253,55 +334,14 @@ func known(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-func (w Webhook) check(doc *strict.Doc, path ...any) strict.Problems {
-	var ps strict.Problems
-	at := func(key string) []any { return append(slices.Clone(path), key) }
-	switch {
-	case w.URL == "" && w.URLFile == "":
-		ps = append(ps, doc.At("a webhook without an address", "url or url_file", path...))
-	case w.URL != "" && w.URLFile != "":
-		ps = append(ps, doc.At("both url and url_file are given", "one of them", at("url_file")...))
-	case w.URL != "" && !hasEnv(string(w.URL)) && !webAddress(string(w.URL)):
-		ps = append(ps, doc.At("url is not a web address", "http:// or https:// and a host", at("url")...))
-	}
-	if w.MaxAlerts < 0 {
-		ps = append(ps, doc.At("max_alerts is below 0", "0 for no bound, or a number of alerts", at("max_alerts")...))
-	}
-	return ps
-}
-
-func (s SlackChannel) check(doc *strict.Doc, app Slack, path ...any) strict.Problems {
-	var ps strict.Problems
-	if strings.TrimPrefix(s.Channel, "#") == "" {
-		ps = append(ps, doc.At("a Slack receiver without a channel", `channel: "#NAME"`, path...))
-	}
-	if s.SendResolved != nil && !*s.SendResolved {
-		ps = append(ps, doc.At("send_resolved: false has no meaning in Slack, where one message is edited from first to last", "true",
-			append(slices.Clone(path), "send_resolved")...))
-	}
-	if !app.hasToken() {
-		ps = append(ps, doc.At("a Slack receiver, but Belay has no token for Slack", needToken, path...))
-	}
-	return ps
-}
-
 func webAddress(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// resolve makes paths relative to the folder of the configuration file.
-func (c *Config) resolve(dir string) {
-	join := func(p *string) { *p = promconfig.JoinDir(dir, *p) }
-	join(&c.Slack.BotTokenFile)
-	join(&c.Slack.AppTokenFile)
-	join(&c.Slack.SigningSecretFile)
-	for _, r := range c.Receivers {
-		for i := range r.Webhooks {
-			join(&r.Webhooks[i].URLFile)
-			if h := r.Webhooks[i].HTTPConfig; h != nil {
-				h.SetDirectory(dir)
-			}
-		}
+// resolveSlack makes paths relative to the folder of the configuration file.
+func (c *Config) resolveSlack(dir string) {
+	for _, p := range []*string{&c.Slack.BotTokenFile, &c.Slack.AppTokenFile, &c.Slack.SigningSecretFile} {
+		*p = promconfig.JoinDir(dir, *p)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,32 +87,113 @@ func TestNothingConfiguredTellsNobody(t *testing.T) {
 
 func TestABadConfigurationIsNamedWithItsLine(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"an unknown receiver":          {"route: {receiver: opps}\nreceivers:\n  - name: ops\n  - name: dev\n", `1: no receiver is named "opps"; allowed: ops, dev`},
-		"no receivers at all":          {"route: {receiver: ops}\n", `1: no receiver is named "ops"; allowed: a name under receivers, where there is none yet`},
-		"receivers without a route":    {"receivers:\n  - name: ops\n", `1: the route names no receiver; allowed: ops`},
-		"a routing tree":               {"route:\n  receiver: ops\n  routes: []\n", `3: routes: the routing tree is not built yet; allowed: receiver`},
-		"grouping":                     {"route:\n  group_by: [job]\n", `2: group_by: the routing tree is not built yet; allowed: receiver`},
-		"a misspelt key":               {"route:\n  reciver: ops\n", `2: unknown key "reciver"; allowed: receiver`},
-		"another kind of receiver":     {"receivers:\n  - name: ops\n    email_configs: []\n", `3: email_configs: this kind of receiver is not built yet; allowed: name, slack_configs, webhook_configs`},
-		"a receiver without a name":    {"receivers:\n  - webhook_configs: [{url: http://a/}]\nroute: {receiver: x}\n", "2: a receiver without a name; allowed: name: NAME\n3: no receiver is named \"x\"; allowed: a name under receivers, where there is none yet"},
-		"two of one name":              {"route: {receiver: a}\nreceivers:\n  - name: a\n  - name: a\n", `4: two receivers are named "a"; allowed: a name of its own`},
-		"receivers that are no list":   {"receivers: {name: a}\n", `1: a map stands where a list belongs`},
-		"an empty url":                 {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: ''\n", `5: a webhook without an address; allowed: url or url_file`},
-		"url and url_file":             {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: http://a/\n        url_file: b\n", `6: both url and url_file are given; allowed: one of them`},
-		"a url that is none":           {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - max_alerts: -1\n        url: hooks.example.org\n", "5: max_alerts is below 0; allowed: 0 for no bound, or a number of alerts\n6: url is not a web address; allowed: http:// or https:// and a host"},
-		"slack without a token":        {"route: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - channel: '#a'\n", "5: a Slack receiver, but Belay has no token for Slack; allowed: slack: {bot_token_file: FILE} at the top of the file"},
-		"slack without a channel":      {"slack: {bot_token: x}\nroute: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - {channel: '#'}\n", `6: a Slack receiver without a channel; allowed: channel: "#NAME"`},
-		"a slack incoming webhook":     {"receivers:\n  - name: a\n    slack_configs:\n      - api_url: https://hooks.slack.com/x\n", `4: api_url: Belay posts to Slack with the bot token of the top-level key slack; allowed: channel, send_resolved, username`},
-		"slack without resolved":       {"slack: {bot_token: x}\nroute: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - channel: a\n        send_resolved: false\n", `7: send_resolved: false has no meaning in Slack, where one message is edited from first to last; allowed: true`},
-		"two slack tokens":             {"slack:\n  bot_token: x\n  bot_token_file: y\n", `3: both bot_token and bot_token_file are given; allowed: one of them`},
-		"a slack address that is none": {"slack:\n  api_url: slack.com\n", `2: "slack.com" is not a web address; allowed: http:// or https:// and a host`},
-		"a bad duration":               {"receivers:\n  - name: a\n    webhook_configs: [{url: http://a/, timeout: soon}]\n", `3: "soon" is not a duration; allowed: a duration such as 30s, 5m or 1h30m`},
+		"an unknown receiver":          {"route: {receiver: opps}\nreceivers:\n  - name: ops\n  - name: dev\n", "1: no receiver is named \"opps\"; allowed: ops, dev"},
+		"no receivers at all":          {"route: {receiver: ops}\n", "1: no receiver is named \"ops\"; allowed: a name under receivers, where there is none yet"},
+		"receivers without a route":    {"receivers:\n  - name: ops\n", "1: the route names no receiver; allowed: ops"},
+		"a routing tree":               {"route:\n  receiver: ops\n  routes: [{receiver: dev}]\nreceivers: [{name: ops}]\n", "3: undefined receiver \"dev\" used in route; allowed: a name under receivers"},
+		"grouping":                     {"route:\n  receiver: a\n  group_by: ['...', job]\nreceivers: [{name: a}]\n", "2: cannot have wildcard group_by (`...`) and other labels at the same time; allowed: what Alertmanager takes"},
+		"a misspelt key":               {"route:\n  reciver: ops\n", "2: unknown key \"reciver\"; allowed: active_time_intervals, continue, group_by, group_interval, group_wait, labels, match, match_re, matchers, mute_time_intervals, receiver, repeat_interval, routes"},
+		"another kind of receiver":     {"route: {receiver: ops}\nreceivers:\n  - name: ops\n    email_configs: [{to: a@b}]\n", "4: no global SMTP smarthost set; allowed: the value in the receiver, or in global"},
+		"a receiver without a name":    {"receivers:\n  - webhook_configs: [{url: http://a/}]\nroute: {receiver: x}\n", "2: missing name in receiver; allowed: the value in the receiver, or in global"},
+		"two of one name":              {"route: {receiver: a}\nreceivers:\n  - name: a\n  - name: a\n", "4: notification config name \"a\" is not unique; allowed: a name of its own"},
+		"receivers that are no list":   {"receivers: {name: a}\n", "1: a map stands where a list belongs; allowed: what Alertmanager takes"},
+		"an empty url":                 {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: ''\n", "5: one of url or url_file must be configured; allowed: one of them"},
+		"url and url_file":             {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: http://a/\n        url_file: b\n", "5: at most one of url & url_file must be configured; allowed: one of them"},
+		"a url that is none":           {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - max_alerts: -1\n        url: hooks.example.org\n", "6: invalid URL: unsupported scheme \"\" for URL; allowed: what Alertmanager takes"},
+		"slack without a token":        {"route: {receiver: a}\nreceivers:\n  - name: a\n    slack_configs:\n      - channel: '#a'\n", "4: no Slack API URL nor App token set either inline or in a file; allowed: slack: {bot_token_file: FILE} at the top of the file"},
+		"a slack incoming webhook":     {"receivers:\n  - name: a\n    slack_configs:\n      - api_url: https://hooks.slack.com/x\n", "1: the route names no receiver; allowed: a"},
+		"two slack tokens":             {"slack:\n  bot_token: x\n  bot_token_file: y\n", "3: both bot_token and bot_token_file are given; allowed: one of them"},
+		"a slack address that is none": {"slack:\n  api_url: slack.com\n", "2: \"slack.com\" is not a web address; allowed: http:// or https:// and a host"},
+		"a bad duration":               {"receivers:\n  - name: a\n    webhook_configs: [{url: http://a/, timeout: soon}]\n", "3: \"soon\" is not a duration; allowed: a duration such as 30s, 5m or 1h30m"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, ps := load(t, tc.text, nil)
 			got := strings.ReplaceAll(ps.Error(), "/etc/belay/belay.yml:", "")
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsValidAndNotActedOnIsAWarningWithItsLine(t *testing.T) {
+	const pasted = `route:
+  receiver: ops
+  group_by: [job]
+  routes: [{receiver: dev, routes: [{receiver: ops, matchers: [severity="page"]}]}]
+receivers:
+  - name: ops
+    pagerduty_configs: [{routing_key: abc}]
+    slack_configs: [{api_url: "https://hooks.slack.com/x", channel: "#ops", send_resolved: false}]
+  - name: dev
+    webhook_configs: [{url: "http://127.0.0.1:9/"}]
+inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
+`
+	c, ps := load(t, pasted, nil)
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	want := []string{
+		"3: group_by is not acted on yet: Belay keeps one message for each incident and edits it",
+		`4: the 2 routes below the root are not acted on yet: every incident goes to the receiver "ops"`,
+		`6: NOBODY IS TOLD by the receiver "ops", to which every incident goes`,
+		`7: NOT DELIVERED: pagerduty_configs of the receiver "ops" is not built yet; webhook_configs and slack_configs are`,
+		`8: NOT DELIVERED: the receiver "ops" posts to Slack, and Belay has no token for it; give slack: {bot_token_file: FILE} at the top of Belay's file`,
+		"8: send_resolved: false has no meaning in Slack, where one message is edited from first to last",
+		"11: inhibit_rules is not acted on yet",
+	}
+	for i := range want {
+		want[i] = "/etc/belay/belay.yml:" + want[i]
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, c.Warnings); diff != "" {
+		t.Error(diff)
+	}
+	if len(c.Destinations(nil)) != 0 {
+		t.Error("a destination that cannot be reached")
+	}
+	c, ps = load(t, "slack: {bot_token: x}\n"+pasted, nil)
+	if len(ps) > 0 || len(c.Destinations(nil)) != 1 {
+		t.Errorf("with a token: %v, %v", ps, c.Destinations(nil))
+	}
+}
+
+func TestAlertmanagersFileCanStayWhereItIs(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	read := func(text string) (alerting.Config, strict.Problems) {
+		doc, _ := strict.Parse(put("belay.yml", text), []byte(text))
+		return alerting.Load(doc, nil)
+	}
+	am := put("am.yml", "global: {slack_app_token: xoxb-1, http_config: {proxy_url: 'http://127.0.0.1:3'}}\nroute: {receiver: a}\nreceivers: [{name: a, slack_configs: [{channel: '#a'}], webhook_configs: [{url_file: hook}]}]\n")
+	c, ps := read("alertmanager_config: am.yml\n")
+	if len(ps) > 0 || len(c.Destinations(nil)) != 2 {
+		t.Fatalf("%v, %v", ps, c.Destinations(nil))
+	}
+	if token, err := c.Slack.Token(); token != "xoxb-1" || err != nil {
+		t.Errorf("token %q, %v", token, err)
+	}
+	w := c.Destinations(nil)[0].Webhook
+	if w.URLFile != filepath.Join(dir, "hook") || w.HTTPConfig == nil || w.HTTPConfig.ProxyURL.String() != "http://127.0.0.1:3" {
+		t.Errorf("%+v", w)
+	}
+	for name, tc := range map[string]struct{ am, belay, want string }{
+		"both places":       {"route: {receiver: a}\nreceivers: [{name: a}]\n", "alertmanager_config: am.yml\nroute: {receiver: a}\n", "belay.yml:2: route stands here, and alertmanager_config names a file that has it, too; allowed: one of them"},
+		"a wrong key there": {"route:\n  receiver: a\n  grp: x\nreceivers: [{name: a}]\nscrape_configs: []\nglobal: {scrape_interval: 1s}\n", "alertmanager_config: am.yml\n", "am.yml:3: unknown key \"grp\""},
+		"no such file":      {"", "alertmanager_config: none.yml\n", "no such file or directory; allowed: an alertmanager.yml that can be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(am, []byte(tc.am), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, ps := read(tc.belay); !strings.Contains(ps.Error(), tc.want) {
+				t.Errorf("got %v, want %s", ps, tc.want)
 			}
 		})
 	}

@@ -83,6 +83,8 @@ func Next(m Message) string {
 		return "Belay does nothing: " + refusal(*r)
 	case belay.RollbackPlanned:
 		return "Belay wants to roll back to " + to + " and is telling people first"
+	case belay.RollbackAwaiting:
+		return "Belay waits until " + Clock(r.ApproveUntil, m.At) + " for a person to approve rolling back to " + to
 	case belay.RollbackCountdown:
 		return "rolling back to " + to + " at " + Clock(r.VetoUntil, m.At) + " — say stop to prevent it"
 	case belay.RollbackIntended:
@@ -364,6 +366,9 @@ func closed(r belay.Rollback, to string) string {
 	case belay.RollbackFailed:
 		return "the rollback to " + to + " failed: a person must look, Belay does nothing more"
 	case belay.RollbackSuperseded:
+		if !r.ActedAt.IsZero() {
+			return "something else was deployed after the rollback to " + to + ": Belay does nothing more"
+		}
 		return "Belay changed nothing: something else runs by now"
 	case belay.RollbackFought:
 		return "somebody put " + r.From.String() + " back: Belay keeps its hands off"

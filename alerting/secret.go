@@ -3,8 +3,13 @@ package alerting
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"reflect"
 	"regexp"
+	"slices"
+
+	promconfig "github.com/prometheus/common/config"
 )
 
 // A Secret is shown as "<secret>" wherever it is printed. Value reveals it.
@@ -52,4 +57,70 @@ func (s Secret) Value() (string, error) {
 		return "", fmt.Errorf("the environment variable %s is not set", missing)
 	}
 	return out, nil
+}
+
+// Expanded returns the webhook with every ${NAME} in the secrets of its
+// http_config replaced by that variable of the environment.
+func (w Webhook) Expanded() (Webhook, error) {
+	if w.HTTPConfig == nil {
+		return w, nil
+	}
+	w.HTTPConfig = deepCopy(*w.HTTPConfig)
+	return w, expand(reflect.ValueOf(w.HTTPConfig))
+}
+
+// deepCopy copies what a client configuration points to, so that the original
+// keeps its references.
+func deepCopy(in promconfig.HTTPClientConfig) *promconfig.HTTPClientConfig {
+	out := in
+	for _, p := range []reflect.Value{reflect.ValueOf(&out.BasicAuth), reflect.ValueOf(&out.Authorization), reflect.ValueOf(&out.OAuth2), reflect.ValueOf(&out.HTTPHeaders)} {
+		if v := p.Elem(); !v.IsNil() {
+			c := reflect.New(v.Type().Elem())
+			c.Elem().Set(v.Elem())
+			v.Set(c)
+		}
+	}
+	if out.HTTPHeaders != nil {
+		out.HTTPHeaders.Headers = maps.Clone(out.HTTPHeaders.Headers)
+		for name, h := range out.HTTPHeaders.Headers {
+			h.Secrets = slices.Clone(h.Secrets)
+			out.HTTPHeaders.Headers[name] = h
+		}
+	}
+	return &out
+}
+
+// expand replaces the references in every secret below v.
+func expand(v reflect.Value) error {
+	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		return expand(v.Elem())
+	case v.Type() == reflect.TypeFor[promconfig.Secret]():
+		value, err := Secret(v.String()).Value()
+		if err == nil && v.CanSet() {
+			v.SetString(value)
+		}
+		return err
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				if err := expand(v.Field(i)); err != nil {
+					return err
+				}
+			}
+		}
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			if err := expand(v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case v.Kind() == reflect.Map:
+		for _, k := range v.MapKeys() {
+			if err := expand(v.MapIndex(k)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -30,7 +30,11 @@ func (p *parts) destinations() ([]alerting.Destination, error) {
 
 func (p *parts) notifier(d alerting.DestinationConfig) (alerting.Notifier, error) {
 	if d.Webhook != nil {
-		return webhook.New(*d.Webhook, webhook.Options{Receiver: d.Receiver, ExternalURL: p.cfg.Global.ExternalURL})
+		w, err := d.Webhook.Expanded()
+		if err != nil {
+			return nil, err
+		}
+		return webhook.New(w, webhook.Options{Receiver: d.Receiver, ExternalURL: p.cfg.Global.ExternalURL})
 	}
 	return slack.New(p.cfg.Alerting.Slack, *d.Slack, slack.Options{Log: p.log})
 }

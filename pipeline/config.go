@@ -79,22 +79,16 @@ func (s Service) Matches(ls labels.Labels) bool {
 // notYet are keys of the contract that later versions fill, each with the way
 // out for now.
 var notYet = map[string]string{
-	"probes":              "scrape a blackbox exporter",
-	"remote_write":        "let Prometheus write",
-	"scrape_config_files": "scrape_configs",
-	"alerting":            "receivers with webhook_configs",
-	"alertmanager_config": "route and receivers in this file",
-	"inhibit_rules":       "route, receivers",
-	"time_intervals":      "rollback.freeze",
-	"templates":           "route, receivers",
-	"hooks":               "belay deploy start|finish|fail",
+	"probes":   "scrape a blackbox exporter",
+	"alerting": "receivers with webhook_configs",
+	"hooks":    "belay deploy start|finish|fail",
 }
 
 // meaningless are keys of a pasted prometheus.yml that have no meaning here.
-var meaningless = []string{"remote_read", "storage", "tracing", "otlp"}
+var meaningless = []string{"remote_read", "storage", "tracing", "otlp", "runtime", "event_recorder"}
 
 // known are the keys that this version reads.
-var known = []string{"global", "journal", "metrics", "people", "receivers", "review", "rollback", "route", "rule_files", "scrape_configs", "services", "slack", "web"}
+var known = []string{"global", "journal", "metrics", "people", "receivers", "remote_write", "review", "rollback", "route", "rule_files", "scrape_config_files", "scrape_configs", "services", "slack", "web"}
 
 // Load reads and validates a configuration file and the rule files it names.
 // It touches no network. The error is strict.Problems, all at once, or that the
@@ -121,12 +115,13 @@ func Parse(file string, text []byte) (Config, error) {
 	add(cfg.topLevel(doc))
 	add(cfg.readGlobal(doc))
 	var ps strict.Problems
-	cfg.Collector, ps = collector.Load(doc)
+	cfg.Collector, ps = collector.Load(doc.Without(func(key string) bool { return slices.Contains(alerting.GlobalKeys(), key) }, "global"))
 	add(ps)
 	add(cfg.readRules(doc, dir))
 	add(cfg.readServices(doc, dir))
 	cfg.Alerting, ps = alerting.Load(doc, cfg.owners())
 	add(ps)
+	cfg.Warnings = append(cfg.Warnings, cfg.Alerting.Warnings...)
 	cfg.Review, ps = review.Load(doc)
 	add(ps)
 	for i := range cfg.Review.Publish {

@@ -88,11 +88,7 @@ func (b *base) collect(ctx context.Context, cfg collector.Config) error {
 	if !until(ctx, b.collector.Ready()) {
 		return ctx.Err()
 	}
-	r, ok := any(b.collector).(interface{ Reload(collector.Config) error })
-	if !ok {
-		return nil
-	}
-	return r.Reload(cfg)
+	return b.collector.Reload(cfg)
 }
 
 // A swap asks for other parts; done is closed when they are in place.

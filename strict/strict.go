@@ -82,7 +82,7 @@ func Parse(file string, text []byte) (*Doc, Problems) {
 		if errors.Is(err, io.EOF) {
 			return d, nil
 		}
-		return d, d.fromYAML(err, nil)
+		return d, d.fromYAML(err, nil, nil)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
@@ -195,7 +195,7 @@ func (d *Doc) Decode(out any, path ...any) Problems {
 		if found := d.blame(node, reflect.TypeOf(out)); !positioned(err) && len(found) > 0 {
 			return found
 		}
-		return d.fromYAML(err, reflect.TypeOf(out))
+		return d.fromYAML(err, node, reflect.TypeOf(out))
 	}
 	return nil
 }
@@ -252,10 +252,12 @@ func (d *Doc) blameBelow(n *yaml.Node, t reflect.Type) Problems {
 	return ps
 }
 
+const aDuration = "a duration such as 30s, 5m or 1h30m"
+
 func selfRead(file string, n *yaml.Node, err error) Problem {
 	p := Problem{File: file, Line: n.Line, What: err.Error()}
 	if strings.Contains(p.What, "duration") {
-		p.What, p.Allowed = fmt.Sprintf("%q is not a duration", n.Value), "a duration such as 30s, 5m or 1h30m"
+		p.What, p.Allowed = fmt.Sprintf("%q is not a duration", n.Value), aDuration
 	}
 	return p
 }
@@ -411,19 +413,19 @@ var (
 	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)$")
 )
 
-func (d *Doc) fromYAML(err error, out reflect.Type) Problems {
+func (d *Doc) fromYAML(err error, node *yaml.Node, out reflect.Type) Problems {
 	var te *yaml.TypeError
 	if !errors.As(err, &te) {
-		return Problems{d.problem(err.Error(), nil)}
+		return Problems{d.problem(err.Error(), nil, nil)}
 	}
 	ps := make(Problems, 0, len(te.Errors))
 	for _, msg := range te.Errors {
-		ps = append(ps, d.problem(msg, out))
+		ps = append(ps, d.problem(msg, node, out))
 	}
 	return ps
 }
 
-func (d *Doc) problem(msg string, out reflect.Type) Problem {
+func (d *Doc) problem(msg string, node *yaml.Node, out reflect.Type) Problem {
 	p := Problem{File: d.File, What: strings.TrimPrefix(msg, "yaml: ")}
 	if m := atLine.FindStringSubmatch(msg); m != nil {
 		p.Line, _ = strconv.Atoi(m[1])
@@ -431,11 +433,18 @@ func (d *Doc) problem(msg string, out reflect.Type) Problem {
 	}
 	if m := unknownField.FindStringSubmatch(p.What); m != nil {
 		p.What = fmt.Sprintf("unknown key %q", m[1])
-		p.Allowed = strings.Join(KeysOf(findType(out, m[2], map[reflect.Type]bool{})), ", ")
+		t := typeAt(node, out, p.Line, m[1])
+		if t == nil {
+			t = findType(out, m[2], map[reflect.Type]bool{})
+		}
+		p.Allowed = strings.Join(KeysOf(t), ", ")
 	} else if m := wrongType.FindStringSubmatch(p.What); m != nil {
 		p.What = fmt.Sprintf("%q is not a %s", m[2], plainType(m[3]))
 		if m[2] == "" {
 			p.What = fmt.Sprintf("a %s stands where a %s belongs", strings.TrimPrefix(m[1], "!!"), plainType(m[3]))
+		}
+		if m[3] == "time.Duration" {
+			p.Allowed = aDuration
 		}
 	}
 	return p
@@ -450,7 +459,7 @@ func plainType(t string) string {
 	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "uint"), strings.HasPrefix(t, "float"):
 		return "number"
 	case t == "time.Duration":
-		return "duration such as 30s, 5m or 1h30m"
+		return "duration"
 	case t == "bool":
 		return "true or false"
 	case t == "string":
@@ -483,6 +492,38 @@ func KeysOf(t reflect.Type) []string {
 	}
 	sort.Strings(keys)
 	return keys
+}
+
+// typeAt returns the struct type of the mapping in which a key stands at a
+// line. Types that read themselves often do so by another type of another name.
+func typeAt(n *yaml.Node, t reflect.Type, line int, key string) reflect.Type {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if n == nil || t == nil {
+		return nil
+	}
+	switch {
+	case n.Kind == yaml.AliasNode:
+		return typeAt(n.Alias, t, line, key)
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, c := range n.Content {
+			if found := typeAt(c, t.Elem(), line, key); found != nil {
+				return found
+			}
+		}
+	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Map || t.Kind() == reflect.Struct):
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			ft := fieldType(t, n.Content[i].Value)
+			if ft == nil && t.Kind() == reflect.Struct && n.Content[i].Line == line && n.Content[i].Value == key {
+				return t
+			}
+			if found := typeAt(n.Content[i+1], ft, line, key); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
 }
 
 // findType looks for a struct type by its printed name below t.

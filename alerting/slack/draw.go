@@ -115,6 +115,10 @@ func facts(m alerting.Message) []slack.Block {
 		add("Acts at", when(r.VetoUntil))
 		add("To stop it", code("belay rollback stop "+r.ID, shareField))
 	}
+	if r != nil && r.State == belay.RollbackAwaiting && i.State != belay.Resolved {
+		add("To approve it", code("belay rollback approve "+r.ID, shareField))
+		add("Expires at", when(r.ApproveUntil))
+	}
 	if i.AcknowledgedBy != "" {
 		add("Acknowledged", markup(i.AcknowledgedBy, shareField)+", "+when(i.AcknowledgedAt))
 	}
@@ -152,7 +156,7 @@ func glyph(e belay.Event) string {
 	switch e.Kind {
 	case belay.KindOpened:
 		return "🔴"
-	case belay.KindPlanned, belay.KindCountdown, belay.KindOrdered:
+	case belay.KindPlanned, belay.KindProposed, belay.KindApproved, belay.KindCountdown, belay.KindOrdered:
 		return "🟡"
 	case belay.KindIntent, belay.KindActed, belay.KindConverged:
 		return "↩️"
