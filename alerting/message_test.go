@@ -140,6 +140,11 @@ func TestNextSaysWhatBelayWillDoAndWhen(t *testing.T) {
 		}(), "Belay does nothing: mode is notify"},
 		{"refused without a guard", aRollback(belay.RollbackRefused), "Belay does nothing: the reason"},
 		{"planned", aRollback(belay.RollbackPlanned), "Belay wants to roll back to 1.41.3 and is telling people first"},
+		{"awaiting approval", func() *belay.Rollback {
+			r := aRollback(belay.RollbackAwaiting)
+			r.ApproveUntil = at("14:34:20")
+			return r
+		}(), "Belay waits until 14:34:20 UTC for a person to approve rolling back to 1.41.3"},
 		{"countdown", aRollback(belay.RollbackCountdown), "rolling back to 1.41.3 at 14:04:20 UTC — say stop to prevent it"},
 		{"intended", aRollback(belay.RollbackIntended), "rolling back to 1.41.3 now"},
 		{"converging", aRollback(belay.RollbackConverging), "rolling back to 1.41.3: the platform accepted at 14:04:21 UTC, not all of it runs yet"},

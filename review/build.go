@@ -102,6 +102,7 @@ func (b *builder) names(events []belay.Event) {
 		}
 		if ev.Rollback != nil {
 			learn(ev.Rollback.OrderedBy)
+			learn(ev.Rollback.ApprovedBy)
 		}
 		if ev.Deployment != nil {
 			learn(ev.Deployment.Actor)

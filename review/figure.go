@@ -189,7 +189,7 @@ func (d *Dossier) rollbackSpans() []chart.Span {
 
 func rollbackTone(s belay.RollbackState) chart.Tone {
 	switch s {
-	case belay.RollbackPlanned, belay.RollbackCountdown:
+	case belay.RollbackPlanned, belay.RollbackAwaiting, belay.RollbackCountdown:
 		return chart.TonePending
 	case belay.RollbackIntended, belay.RollbackConverging:
 		return chart.ToneAct

@@ -54,6 +54,9 @@ func (b *builder) rollback(ev *belay.Event) {
 
 // faceless returns the rollback without the people in it.
 func (b *builder) faceless(rb belay.Rollback) belay.Rollback {
+	if rb.ApprovedBy != "" {
+		rb.ApprovedBy = "a person"
+	}
 	if rb.OrderedBy != "" {
 		rb.OrderedBy = "a person"
 	}
@@ -93,6 +96,10 @@ func phrase(k belay.Kind, rb belay.Rollback) string {
 	switch k {
 	case belay.KindPlanned:
 		return "Rollback planned, " + to
+	case belay.KindProposed:
+		return "Rollback proposed for approval, " + to
+	case belay.KindApproved:
+		return "Rollback approved by a person, " + to
 	case belay.KindCountdown:
 		return "Countdown to the rollback"
 	case belay.KindOrdered:
