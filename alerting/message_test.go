@@ -157,7 +157,12 @@ func TestNextSaysWhatBelayWillDoAndWhen(t *testing.T) {
 		{"recovered", aRollback(belay.RollbackRecovered), "rolled back to 1.41.3 and healthy again; 1.42.0 is held"},
 		{"did not help", aRollback(belay.RollbackNotRecovered), "rolled back to 1.41.3, but that did not help: a person must look, Belay does nothing more"},
 		{"failed", aRollback(belay.RollbackFailed), "the rollback to 1.41.3 failed: a person must look, Belay does nothing more"},
-		{"superseded", aRollback(belay.RollbackSuperseded), "Belay changed nothing: something else runs by now"},
+		{"superseded after it acted", aRollback(belay.RollbackSuperseded), "something else was deployed after the rollback to 1.41.3: Belay does nothing more"},
+		{"superseded before it acted", func() *belay.Rollback {
+			r := aRollback(belay.RollbackSuperseded)
+			r.ActedAt = time.Time{}
+			return r
+		}(), "Belay changed nothing: something else runs by now"},
 		{"fought", aRollback(belay.RollbackFought), "somebody put 1.42.0 back: Belay keeps its hands off"},
 		{"stopped", aRollback(belay.RollbackStopped), "the rollback to 1.41.3 was stopped: Belay does nothing more"},
 	} {
