@@ -63,6 +63,11 @@ func ask(t *testing.T, address string, form url.Values) (code int, body []byte) 
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return do(t, req)
+}
+
+func do(t *testing.T, req *http.Request) (code int, body []byte) {
+	t.Helper()
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
