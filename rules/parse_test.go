@@ -51,7 +51,7 @@ func TestBadRuleFilesSayFileLineAndWhatIsWrong(t *testing.T) {
 }
 
 func TestAGoodFileBecomesGroupsAndRules(t *testing.T) {
-	set, problems := Load([]string{"testdata/good/*.yml", "testdata/good/checkout.yml"})
+	set, problems := Load([]string{"testdata/good/check*.yml", "testdata/good/checkout.yml"})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

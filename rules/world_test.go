@@ -30,7 +30,7 @@ type memJournal struct {
 }
 
 func newMemJournal() *memJournal {
-	return &memJournal{ends: map[string]belay.Seq{}, wrote: make(chan struct{}, 1000)}
+	return &memJournal{ends: map[string]belay.Seq{}, wrote: make(chan struct{}, 100_000)}
 }
 
 func (j *memJournal) Append(_ context.Context, stream string, expect belay.Seq, events ...belay.Event) (belay.Seq, error) {

@@ -24,16 +24,22 @@ type alert struct {
 	Off            float64 // and how far off the value was
 	Calm           float64 // samples below the calm share
 	Samples        float64 // since it began
-	Quiet          float64 // samples since the last alarm
+	Old            float64 // samples since the last alert that was news
 	Ever           bool
 }
 
 func (a *alert) step(j *Judgement, now int64) {
 	loud := j.Score >= j.Limit
-	a.Quiet++
+	a.Old++
 	switch {
 	case loud && !a.Firing:
-		*a = alert{Firing: true, Repeat: a.Ever && a.Quiet < newsAfter, Arm: j.Arm, Since: now, Expected: j.Expected, Off: j.Value - j.Expected, Ever: true}
+		repeat, old := a.Ever && a.Old <= newsAfter, a.Old
+		if !repeat {
+			old = 0
+		}
+		*a = alert{
+			Firing: true, Repeat: repeat, Arm: j.Arm, Since: now, Expected: j.Expected, Off: j.Value - j.Expected, Old: old, Ever: true,
+		}
 	case a.Firing:
 		a.Samples++
 		off := j.Value - a.Expected
@@ -42,9 +48,6 @@ func (a *alert) step(j *Judgement, now int64) {
 			a.Calm = 0
 		} else if a.Calm++; a.Calm >= calmFor {
 			a.Firing = false
-		}
-		if loud {
-			a.Quiet = 0
 		}
 	}
 	j.Firing, j.Repeat = a.Firing, a.Firing && a.Repeat

@@ -89,7 +89,7 @@ func (c Config) season() float64 {
 
 // threshold is the score from which a series fires. The curve is the one that the labelled data show: make scores prints
 // what it keeps.
-func (c Config) threshold() float64 { return 3.3 * math.Pow(0.2/c.budget(), 0.28) }
+func (c Config) threshold() float64 { return 2.75 * math.Pow(0.2/c.budget(), 0.22) }
 
 func (c Config) minSamples() float64 {
 	if c.MinSamples > 0 {

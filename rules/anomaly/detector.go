@@ -60,6 +60,8 @@ type state struct {
 	Previous    float64
 	Move, Moves float64 // how far the value moves from sample to sample, lately and usually
 	Drift       float64 // smoothed distance from the season on its slow level
+	Habit       float64 // how often this series was loud lately, and
+	Silence     float64 // samples since it was
 	Alert       alert
 }
 
@@ -78,6 +80,12 @@ const (
 	driftRate  = 0.1
 	movesRate  = 0.003
 	longWarm   = 30 // samples before volatility and drift are judged
+
+	habitFrom   = 2.5    // a score from which a series is loud
+	habitGap    = 30     // samples of quiet between two times
+	habitWeight = 0.05   // how much one time takes off
+	habitFades  = 0.0002 // and how fast it is forgotten, a sample
+
 	maxValue   = 1e250
 	maxSeconds = 4_600_000_000 // differences of two times fit into nanoseconds
 )
@@ -132,6 +140,7 @@ func (d *Detector) Observe(t time.Time, v float64) Judgement {
 	if drifts := d.drifts(v-forecasts[4], slot, warm); drifts > j.Score {
 		j.Score, j.Arm = drifts, Sustained
 	}
+	j.Score = d.discount(j.Score)
 	s.Alert.step(&j, now)
 	d.learn(v, &forecasts, season, scale, warm)
 	return j
@@ -222,6 +231,22 @@ func (d *Detector) drifts(off float64, slot int, warm bool) float64 {
 		return 0
 	}
 	return score
+}
+
+// discount is what remains of a score in a series that is loud again and again: what it does every day is no news, and a
+// budget is not to be spent by the same few series. The count fades over some thousand samples.
+func (d *Detector) discount(score float64) float64 {
+	s := &d.s
+	s.Habit *= 1 - habitFades
+	out := score / (1 + habitWeight*s.Habit)
+	s.Silence++
+	if score >= habitFrom {
+		if s.Silence > habitGap {
+			s.Habit++
+		}
+		s.Silence = 0
+	}
+	return out
 }
 
 // learn moves every forecast towards the sample, but never by more than a cut residual: an incident teaches little.

@@ -41,7 +41,7 @@ func (d *Detector) Restore(snapshot []byte) error {
 
 // sound is false for values that no detector arrives at and that would poison every judgement.
 func (s *state) sound() bool {
-	all := []float64{s.Step, s.N, s.Magnitude, s.Level, s.Long, s.Previous, s.Move, s.Moves, s.Drift, s.Alert.Expected, s.Alert.Off}
+	all := []float64{s.Step, s.N, s.Magnitude, s.Level, s.Long, s.Previous, s.Move, s.Moves, s.Drift, s.Habit, s.Silence, s.Alert.Expected, s.Alert.Off}
 	all = append(all, s.Plain[:]...)
 	all = append(all, s.Errors[:]...)
 	all = append(all, s.Season[:]...)
