@@ -3,6 +3,7 @@ package dashboards_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -20,12 +21,13 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/tsdb"
 )
 
 // often is how often the recording scrapes the demo's Belay.
-const often = 500 * time.Millisecond
+const often = 250 * time.Millisecond
 
 // A recording is what a Prometheus would know that scraped a Belay from the
 // start of `belay demo --once` to its end: a release, an incident, a rollback.
@@ -33,6 +35,7 @@ type recording struct {
 	db         *tsdb.DB
 	start, end time.Time
 	labels     map[string]map[string]bool // of each metric, by name
+	present    map[string]labels.Labels   // the series of the last scrape
 }
 
 // play plays the demo, once for all tests. It takes half a minute, in which this
@@ -102,7 +105,8 @@ func (r *recording) record(binary, address, dir string) error {
 	}
 }
 
-// scrape stores one scrape, with the series up that every Prometheus adds.
+// scrape stores one scrape as Prometheus does: with the series up, and a marker
+// for each series that is no longer there.
 func (r *recording) scrape(ctx context.Context, address string) error {
 	now := time.Now()
 	page, ok := fetch(ctx, "http://"+address+"/metrics")
@@ -110,56 +114,77 @@ func (r *recording) scrape(ctx context.Context, address string) error {
 		return nil // it has not begun yet
 	}
 	app := r.db.Appender(ctx)
+	present := map[string]labels.Labels{}
 	b := labels.NewBuilder(labels.EmptyLabels())
+	add := func(ls labels.Labels, v float64) error {
+		b.Reset(ls)
+		b.Set("job", "belay")
+		b.Set("instance", address)
+		ls = b.Labels()
+		present[ls.String()] = ls
+		_, err := app.Append(0, ls, now.UnixMilli(), v)
+		return err
+	}
 	up := 0.0
 	if ok {
-		up = 1
+		up, r.end = 1, now
 		if r.start.IsZero() {
 			r.start = now
 		}
-		r.end = now
-		p, err := textparse.New(page, "text/plain; version=0.0.4", nil, textparse.ParserOptions{})
-		if err != nil {
+		if err := eachSample(page, add); err != nil {
 			return err
 		}
-		for {
-			entry, err := p.Next()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if entry != textparse.EntrySeries {
-				continue
-			}
-			var ls labels.Labels
-			p.Labels(&ls)
-			_, _, v := p.Series()
-			b.Reset(ls)
-			if _, err := app.Append(0, r.target(b, address), now.UnixMilli(), v); err != nil {
+	}
+	if err := add(labels.FromStrings(labels.MetricName, "up"), up); err != nil {
+		return err
+	}
+	for key, ls := range r.present {
+		if _, still := present[key]; !still {
+			if _, err := app.Append(0, ls, now.UnixMilli(), math.Float64frombits(value.StaleNaN)); err != nil {
 				return err
 			}
 		}
 	}
-	b.Reset(labels.FromStrings(labels.MetricName, "up"))
-	if _, err := app.Append(0, r.target(b, address), now.UnixMilli(), up); err != nil {
-		return err
-	}
+	r.present = present
+	r.learn()
 	return app.Commit()
 }
 
-// target adds the labels of the target, and remembers which labels the metric has.
-func (r *recording) target(b *labels.Builder, address string) labels.Labels {
-	b.Set("job", "belay")
-	b.Set("instance", address)
-	ls := b.Labels()
-	name := ls.Get(labels.MetricName)
-	if r.labels[name] == nil {
-		r.labels[name] = map[string]bool{}
+// eachSample calls add with each sample of a page in the text format.
+func eachSample(page []byte, add func(labels.Labels, float64) error) error {
+	p, err := textparse.New(page, "text/plain; version=0.0.4", nil, textparse.ParserOptions{})
+	if err != nil {
+		return err
 	}
-	ls.Range(func(l labels.Label) { r.labels[name][l.Name] = true })
-	return ls
+	for {
+		entry, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if entry != textparse.EntrySeries {
+			continue
+		}
+		var ls labels.Labels
+		p.Labels(&ls)
+		_, _, v := p.Series()
+		if err := add(ls, v); err != nil {
+			return err
+		}
+	}
+}
+
+// learn remembers which labels each metric has.
+func (r *recording) learn() {
+	for _, ls := range r.present {
+		name := ls.Get(labels.MetricName)
+		if r.labels[name] == nil {
+			r.labels[name] = map[string]bool{}
+		}
+		ls.Range(func(l labels.Label) { r.labels[name][l.Name] = true })
+	}
 }
 
 func fetch(ctx context.Context, url string) ([]byte, bool) {
@@ -192,7 +217,8 @@ func recorded(t *testing.T) *recording {
 func (r *recording) ask(t *testing.T, where, expr string) []promql.Series {
 	t.Helper()
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 10_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Second})
-	q, err := engine.NewRangeQuery(t.Context(), r.db, nil, expr, r.start, r.end, time.Second)
+	start := r.end.Add(-r.end.Sub(r.start).Truncate(time.Second)) // so that the last step is the last scrape
+	q, err := engine.NewRangeQuery(t.Context(), r.db, nil, expr, start, r.end, time.Second)
 	if err != nil {
 		t.Fatalf("%s: %v", where, err)
 	}
