@@ -172,11 +172,14 @@ func (g *group) noData(ctx context.Context, st *ruleState, o observation, ts tim
 		}
 		f := Found{ID: id, Labels: j.Labels, Verdict: j.Verdict, Value: math.NaN(), DataAt: j.DataAt, Why: j.Reason, NoData: true}
 		f.Annotations = x.annotations(promql.Sample{Metric: j.Labels, F: f.Value})
+		if len(st.rule.comparisons) == 1 {
+			f.Condition = st.rule.comparisons[0].condition
+		}
 		i, known := byID[id]
 		switch {
 		case !known:
 			found = append(found, f)
-		case !found[i].Held && found[i].Verdict == belay.Absent:
+		case o.quality == Unknown, !found[i].Held && found[i].Verdict == belay.Absent:
 			found[i] = f
 		}
 	}

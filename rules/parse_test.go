@@ -152,7 +152,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, g := range set.Groups {
 			for _, r := range g.Rules {
-				if r.Observe {
+				if r.Observe || r.NoData != "" || r.ResolveWhen != nil || r.MinSamples > 0 {
 					return
 				}
 			}

@@ -11,6 +11,7 @@ const (
 	calmFor   = 3   // after so many samples
 	holdFor   = 120 // samples after which a new level is no longer an incident
 	stillOff  = 0.5 // the share of the first deviation that still is one
+	louder    = 3   // an alert so many times as loud as those before it is news at once
 	newsAfter = 150 // samples without an alarm after which an alarm is news again
 )
 
@@ -25,6 +26,7 @@ type alert struct {
 	Calm           float64 // samples below the calm share
 	Samples        float64 // since it began
 	Old            float64 // samples since the last alert that was news
+	Loudest        float64 // score since then
 	Ever           bool
 }
 
@@ -33,15 +35,20 @@ func (a *alert) step(j *Judgement, now int64) {
 	a.Old++
 	switch {
 	case loud && !a.Firing:
-		repeat, old := a.Ever && a.Old <= newsAfter, a.Old
+		repeat, old := a.Ever && a.Old <= newsAfter && j.Score <= louder*a.Loudest, a.Old
 		if !repeat {
 			old = 0
 		}
+		loudest := j.Score
+		if repeat {
+			loudest = max(loudest, a.Loudest)
+		}
 		*a = alert{
-			Firing: true, Repeat: repeat, Arm: j.Arm, Since: now, Expected: j.Expected, Off: j.Value - j.Expected, Old: old, Ever: true,
+			Firing: true, Repeat: repeat, Arm: j.Arm, Since: now, Expected: j.Expected, Off: j.Value - j.Expected, Old: old, Loudest: loudest, Ever: true,
 		}
 	case a.Firing:
 		a.Samples++
+		a.Loudest = max(a.Loudest, j.Score)
 		off := j.Value - a.Expected
 		away := a.Arm != Volatility && a.Samples < holdFor && off*a.Off > 0 && math.Abs(off) >= stillOff*math.Abs(a.Off)
 		if loud || away || j.Score >= calm*j.Limit {

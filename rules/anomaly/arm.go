@@ -4,9 +4,9 @@ import "math"
 
 const (
 	clockSlots  = 48     // parts of a season with a scale of their own
-	clockWeight = 0.5    // how much of the scale is that part's
+	clockWeight = 0.6    // how much of the scale is that part's
 	clockMemory = 0.01   // share of a new residual in it
-	scaleMemory = 0.003  // share of a new residual in the scale
+	scaleMemory = 0.002  // share of a new residual in the scale
 	scalePrior  = 0.02   // the scale before it is known, as a share of the series' magnitude
 	cut         = 4      // a residual teaches at most so many scales
 	maxZ        = 1000.0 // beyond that all is equally impossible

@@ -83,7 +83,7 @@ const (
 
 	habitFrom   = 2.5    // a score from which a series is loud
 	habitGap    = 30     // samples of quiet between two times
-	habitWeight = 0.05   // how much one time takes off
+	habitWeight = 0.08   // how much one time takes off
 	habitFades  = 0.0002 // and how fast it is forgotten, a sample
 
 	maxValue   = 1e250
@@ -128,12 +128,17 @@ func (d *Detector) Observe(t time.Time, v float64) Judgement {
 		s.Level + s.Season[season], s.Plain[0], s.Plain[1], s.Plain[2], s.Long + s.Season[season],
 	}
 	expected := blend(&forecasts, &s.Errors)
+	low, high := expected, expected
+	if since > d.season && d.season > 0 {
+		low = min(low, forecasts[0], forecasts[4])
+		high = max(high, forecasts[0], forecasts[4])
+	}
 	warm := s.N > d.warm
 	scale := s.Arms[0].scale(s, slot)
 	j := Judgement{Value: v, Expected: expected, Limit: d.limit, Warming: !warm}
 	reach := scale * s.Arms[0].Tail.reach(d.limit)
-	j.Lower, j.Upper = expected-reach, expected+reach
-	j.Score, j.Arm = s.Arms[0].judge(s, v-expected, scale, slot, warm, d.direction), Level
+	j.Lower, j.Upper = low-reach, high+reach
+	j.Score, j.Arm = s.Arms[0].judge(s, outside(v, low, high), scale, slot, warm, d.direction), Level
 	if moved := d.moves(v, slot, warm); moved > j.Score {
 		j.Score, j.Arm = moved, Volatility
 	}
@@ -205,6 +210,10 @@ func blend(forecasts, errors *[experts]float64) float64 {
 	}
 	return sum / weights
 }
+
+// outside is how far a value lies above high, or, negative, below low. What the season foretells is not strange, even
+// when the last minutes say otherwise.
+func outside(v, low, high float64) float64 { return max(v-high, 0) + min(v-low, 0) }
 
 // moves is the score of how much the series moves from sample to sample.
 func (d *Detector) moves(v float64, slot int, warm bool) float64 {
