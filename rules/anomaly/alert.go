@@ -12,7 +12,7 @@ const (
 	holdFor   = 120 // samples after which a new level is no longer an incident
 	stillOff  = 0.5 // the share of the first deviation that still is one
 	louder    = 3   // an alert so many times as loud as those before it is news at once
-	newsAfter = 150 // samples without an alarm after which an alarm is news again
+	newsAfter = 200 // samples after an alert that was news, after which the next one is news again
 )
 
 // alert is the life of an alert: it begins at the limit, lasts while the value stays away from where it was expected when
