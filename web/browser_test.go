@@ -190,3 +190,42 @@ func TestAPageChangesWhileItIsLookedAt(t *testing.T) {
 		t.Errorf("the policy forbids what the page holds: %v", refused)
 	}
 }
+
+func TestAPersonSignsInAndActsInABrowser(t *testing.T) {
+	h := build(t, at(belay.Event{Kind: belay.KindOpened, Service: checkout, Reason: "opened", Incident: incident("i-7k2m", belay.Triggered)}), nil)
+	server, err := web.New(scoped(t), h.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.http.Config.Handler = server.Handler()
+	tab := browser(t)
+	err = chromedp.Do(tab,
+		chromedp.Navigate(h.http.URL+"/incidents/i-7k2m"), // leads to the page to sign in
+		chromedp.SetValue(chromedp.CSS("#token"), someToken("ada")),
+		chromedp.Submit(chromedp.CSS("#token")),
+		chromedp.WaitVisible(chromedp.CSS("#words")), // and back
+		chromedp.SetValue(chromedp.CSS("#words"), "half a sentence"),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.journal.Append(t.Context(), "test", belay.AnySeq, belay.Event{
+		At: start.Add(9 * time.Minute), Kind: belay.KindNoted, Service: checkout, Reason: "It was the cache.", Actor: "bob", Incident: incident("i-7k2m", belay.Triggered),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(tab, t, chromedp.Poll[bool](`document.body.innerText.includes("It was the cache.")`, chromedp.WithPollingTimeout(20*time.Second)))
+	if words := ask(tab, t, chromedp.Evaluate[string](`document.querySelector("#words").value`)); words != "half a sentence" {
+		t.Errorf("what somebody was typing became %q", words)
+	}
+	if err := chromedp.Do(tab, chromedp.Click(chromedp.CSS("#act button.primary"))); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); len(h.calls.all()) == 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got := strings.Join(h.calls.all(), "; "); got != "ack i-7k2m ada half a sentence" {
+		t.Errorf("the button did %q", got)
+	}
+}

@@ -100,6 +100,7 @@ func (s *Server) funcs() template.FuncMap {
 		"tone":      tone,
 		"anchor":    anchor,
 		"guardsSay": guardsSay,
+		"vetoed":    vetoed,
 		"told":      told,
 	}
 }
@@ -153,6 +154,10 @@ func newestFirst(in []EvaluationInfo) []EvaluationInfo {
 	out := slices.Clone(in)
 	slices.Reverse(out)
 	return out
+}
+
+func vetoed(answers []belay.Answer) bool {
+	return slices.ContainsFunc(answers, func(a belay.Answer) bool { return a.Veto != "" })
 }
 
 // guardsSay sums up what guards answered.
@@ -308,12 +313,39 @@ func (s *Server) pageAlerts(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "alerts", "Alerts", alerts)
 }
 
+// maxTargets is how many targets the page shows, those that are down first.
+const maxTargets = 1000
+
+type targetsPage struct {
+	Targets    []TargetInfo
+	Down, More int
+}
+
+// All is how many there are.
+func (p targetsPage) All() int { return len(p.Targets) + p.More }
+
 func (s *Server) pageTargets(w http.ResponseWriter, r *http.Request) {
-	var targets []TargetInfo
+	var page targetsPage
 	if s.opts.Targets != nil {
-		targets = s.opts.Targets()
+		page.Targets = slices.Clone(s.opts.Targets())
 	}
-	s.render(w, r, http.StatusOK, "targets", "Targets", targets)
+	for _, t := range page.Targets {
+		if !t.Healthy {
+			page.Down++
+		}
+	}
+	slices.SortStableFunc(page.Targets, func(a, b TargetInfo) int {
+		if a.Healthy == b.Healthy {
+			return strings.Compare(a.Job, b.Job)
+		} else if a.Healthy {
+			return 1
+		}
+		return -1
+	})
+	if over := len(page.Targets) - maxTargets; over > 0 {
+		page.Targets, page.More = page.Targets[:maxTargets], over
+	}
+	s.render(w, r, http.StatusOK, "targets", "Targets", page)
 }
 
 func (s *Server) pageRules(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -59,15 +60,17 @@ func readBounded(file string, limit int64) ([]byte, error) {
 	return text, err
 }
 
+type tokensFile struct {
+	Tokens []Token `yaml:"tokens"`
+}
+
 // ParseTokens reads the text of a tokens_file; file names it in problems.
 func ParseTokens(file string, text []byte) ([]Token, strict.Problems) {
 	doc, ps := strict.Parse(file, text)
 	if len(ps) > 0 {
 		return nil, ps
 	}
-	var all struct {
-		Tokens []Token `yaml:"tokens"`
-	}
+	var all tokensFile
 	if ps := doc.Decode(&all); len(ps) > 0 {
 		return nil, ps
 	}
@@ -91,6 +94,8 @@ func ParseTokens(file string, text []byte) ([]Token, strict.Problems) {
 		var ok bool
 		if t.sum, ok = parseSum(t.SHA256); !ok {
 			say("sha256 is not the SHA-256 of a token", sumAllowed, "sha256")
+		} else if t.sum == sha256.Sum256(nil) {
+			say("this is the SHA-256 of an empty token", sumAllowed, "sha256")
 		} else if sums[t.sum] {
 			say("a second entry for the same token", "one entry for each token", "sha256")
 		}
@@ -163,6 +168,8 @@ func readPeople(doc *strict.Doc) ([]Person, strict.Problems) {
 		var ok bool
 		if p.sum, ok = parseSum(p.TokenSHA256); !ok {
 			say("token_sha256 is not the SHA-256 of a token", sumAllowed, "token_sha256")
+		} else if p.sum == sha256.Sum256(nil) {
+			say("this is the SHA-256 of an empty token", sumAllowed, "token_sha256")
 		} else if sums[p.sum] {
 			say("two people have the same token", "a token of their own for each person", "token_sha256")
 		}
