@@ -288,3 +288,16 @@ func checkout(t *testing.T, belay string) (web.ServiceStatus, error) {
 	}
 	return s, json.Unmarshal(body, &s)
 }
+
+// TestUnitIsSound lets systemd itself read the unit, with a program in Belay's
+// place that is on this host.
+func TestUnitIsSound(t *testing.T) {
+	t.Parallel()
+	analyze := program(t, "systemd-analyze")
+	unit := filepath.Join(t.TempDir(), "belay.service")
+	rewrite(t, "belay.service", unit, strings.NewReplacer("/usr/local/bin/belay", "/bin/true"))
+	cmd := exec.CommandContext(t.Context(), analyze, "verify", unit)
+	if said, err := cmd.CombinedOutput(); err != nil || len(said) > 0 {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
