@@ -9,6 +9,11 @@ import (
 // BenchmarkEvaluation is one evaluation of the usual rule, a ratio of rates by
 // service, over 100 services with 10 series each.
 func BenchmarkEvaluation(b *testing.B) {
+	b.Run("values alone", func(b *testing.B) { benchmarkEvaluation(b, true) })
+	b.Run("values and expression", func(b *testing.B) { benchmarkEvaluation(b, false) })
+}
+
+func benchmarkEvaluation(b *testing.B, whole bool) {
 	w := newWorld(b)
 	var lines []string
 	at := epoch
@@ -33,6 +38,8 @@ groups:
         expr: sum by (service) (rate(http_requests_total{code=~"5.."}[1m])) / sum by (service) (rate(http_requests_total[1m])) > 0.9
         labels: {severity: critical}
 `, func(o *Options) { o.Targets = nil })
+	// Where the expression is more than one comparison, it is queried as well.
+	w.engine.plan.Load().groups[0].rules[0].rule.comparisons[0].whole = whole
 	b.ReportAllocs()
 	ts := at
 	for b.Loop() {

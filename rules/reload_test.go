@@ -125,7 +125,9 @@ func TestASourceThatFailsMakesItsRulesUnknown(t *testing.T) {
 	w := newWorld(t)
 	e := w.load(oneRule("for: 0s"), func(o *Options) {
 		o.Queryable = nil
-		o.Query = func(context.Context, string, time.Time) (promql.Vector, error) { return nil, errors.New("no route to host") }
+		o.Query = func(context.Context, string, time.Time) (promql.Vector, error) {
+			return nil, errors.New("no route to host")
+		}
 	})
 	w.evaluate(after(0))
 	if got := w.verdicts(); len(got) != 1 || !strings.Contains(got[0], "unknown: the query failed: no route to host") {
