@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestAlertsFollowTheConventionOfMixins(t *testing.T) {
 			continue
 		}
 		severity, summary := rule.Labels["severity"], rule.Annotations["summary"]
-		if !camel.MatchString(rule.Alert) || !strings.Contains(" critical warning info ", " "+severity+" ") {
+		if !camel.MatchString(rule.Alert) || !slices.Contains([]string{"critical", "warning", "info"}, severity) {
 			t.Errorf("%s, severity %q", rule.Alert, severity)
 		}
 		if !strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{") || rule.Annotations["description"] == "" {

@@ -43,13 +43,13 @@ func newPanel(kind, title, description, unit string, w, h int, queries []query, 
 	return p
 }
 
-// stat is one figure, as it is now.
-func stat(title, description, unit string, w int, expr string, looks ...look) panel {
+// stat is one figure, as it is now: six fit beside each other.
+func stat(title, description, unit, expr string, looks ...look) panel {
 	base := []look{instant, func(p *panel) {
 		p.Options["reduceOptions"] = map[string]any{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
 		p.Options["colorMode"], p.Options["graphMode"], p.Options["textMode"] = "value", "none", "auto"
 	}}
-	return newPanel("stat", title, description, unit, w, 4, []query{{expr: expr}}, append(base, looks...)...)
+	return newPanel("stat", title, description, unit, 4, 4, []query{{expr: expr}}, append(base, looks...)...)
 }
 
 // lines is a time series panel.

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 	"github.com/prometheus/prometheus/model/value"
@@ -135,7 +136,7 @@ func (r *recording) scrape(ctx context.Context, address string) error {
 			return err
 		}
 	}
-	if err := add(labels.FromStrings(labels.MetricName, "up"), up); err != nil {
+	if err := add(labels.FromStrings(model.MetricNameLabel, "up"), up); err != nil {
 		return err
 	}
 	for key, ls := range r.present {
@@ -179,7 +180,7 @@ func eachSample(page []byte, add func(labels.Labels, float64) error) error {
 // learn remembers which labels each metric has.
 func (r *recording) learn() {
 	for _, ls := range r.present {
-		name := ls.Get(labels.MetricName)
+		name := ls.Get(model.MetricNameLabel)
 		if r.labels[name] == nil {
 			r.labels[name] = map[string]bool{}
 		}

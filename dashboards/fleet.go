@@ -14,12 +14,12 @@ func fleet() dashboard {
 
 func fleetNow() []panel {
 	return []panel{
-		stat("Open incidents", "Incidents that are not resolved.", "short", 4, `sum(belay_incidents_open{fleet})`, badFrom(1, "red")),
-		stat("Firing alerts", "Alerts that fire now, of any service.", "short", 4, `sum(belay_alerts{self, state="firing"}) or vector(0)`, badFrom(1, "red")),
-		stat("Services not healthy", "Services that are pending, unknown, in an incident or being rolled back.", "short", 4, `sum(belay_service_state{fleet, state!="healthy"})`, badFrom(1, "orange")),
-		stat("Rolled back", "Services that run what a rollback of Belay put there. They wait for a release that is well.", "short", 4, `sum(belay_rolled_back{fleet})`, badFrom(1, "orange")),
-		stat("Held revisions", "Revisions that are held back because an incident was attributed to them.", "short", 4, `sum(belay_revision_held{fleet}) or vector(0)`, badFrom(1, "orange")),
-		stat("Messages waiting", "Messages that wait to be delivered to people.", "short", 4, `sum(belay_outbox_depth{self})`, badFrom(10, "orange")),
+		stat("Open incidents", "Incidents that are not resolved.", "short", `sum(belay_incidents_open{fleet})`, badFrom(1, "red")),
+		stat("Firing alerts", "Alerts that fire now, of any service.", "short", `sum(belay_alerts{self, state="firing"}) or vector(0)`, badFrom(1, "red")),
+		stat("Services not healthy", "Services that are pending, unknown, in an incident or being rolled back.", "short", `sum(belay_service_state{fleet, state!="healthy"})`, badFrom(1, "orange")),
+		stat("Rolled back", "Services that run what a rollback of Belay put there. They wait for a release that is well.", "short", `sum(belay_rolled_back{fleet})`, badFrom(1, "orange")),
+		stat("Held revisions", "Revisions that are held back because an incident was attributed to them.", "short", `sum(belay_revision_held{fleet}) or vector(0)`, badFrom(1, "orange")),
+		stat("Messages waiting", "Messages that wait to be delivered to people.", "short", `sum(belay_outbox_depth{self})`, badFrom(10, "orange")),
 		timeline("Services", "The state of each service over time. Follow a bar to its service.", 10, "fleet"),
 	}
 }
@@ -49,13 +49,13 @@ func fleetDelivery() []panel {
 	const changes = `(sum(increase(belay_deployments_total{fleet}[$__range])) - sum(increase(belay_rollbacks_total{fleet, result=~"recovered|not_recovered"}[$__range])))`
 	return []panel{
 		row("Delivery, in the time range shown"),
-		stat("Deployments", "Deployments that ended, the ones that rollbacks made included.", "short", 4, `sum(increase(belay_deployments_total{fleet}[$__range]))`),
-		stat("Incidents", "Incidents that were opened.", "short", 4, `sum(increase(belay_incidents_total{fleet}[$__range]))`),
-		stat("Rollbacks", "Rollbacks that ended, whatever their result.", "short", 4, `sum(increase(belay_rollbacks_total{fleet}[$__range]))`),
-		stat("Change failure ratio", "Deployments that failed or were rolled back, of those that people made: a deployment made by a rollback is not counted as a change.", "percentunit", 4,
+		stat("Deployments", "Deployments that ended, the ones that rollbacks made included.", "short", `sum(increase(belay_deployments_total{fleet}[$__range]))`),
+		stat("Incidents", "Incidents that were opened.", "short", `sum(increase(belay_incidents_total{fleet}[$__range]))`),
+		stat("Rollbacks", "Rollbacks that ended, whatever their result.", "short", `sum(increase(belay_rollbacks_total{fleet}[$__range]))`),
+		stat("Change failure ratio", "Deployments that failed or were rolled back, of those that people made: a deployment made by a rollback is not counted as a change.", "percentunit",
 			`sum(increase(belay_deployments_total{fleet, result=~"failed|rolled_back"}[$__range])) / (`+changes+` > 0)`, badFrom(0.15, "orange"), noValue("no changes")),
-		stat("Recovery, median", "Half of the incidents were over for the service this soon after they were opened.", "s", 4, recoveryQuantile("0.5", "fleet"), noValue("no incidents")),
-		stat("Recovery, 90 %", "Nine of ten incidents were over for the service this soon after they were opened.", "s", 4, recoveryQuantile("0.9", "fleet"), noValue("no incidents")),
+		stat("Recovery, median", "Half of the incidents were over for the service this soon after they were opened.", "s", recoveryQuantile("0.5", "fleet"), noValue("no incidents")),
+		stat("Recovery, 90 %", "Nine of ten incidents were over for the service this soon after they were opened.", "s", recoveryQuantile("0.9", "fleet"), noValue("no incidents")),
 		lines("Deployments by result", "Deployments that ended in each step.", "short", 8, []query{{`sum by (result) (increase(belay_deployments_total{fleet}[$__rate_interval]))`, "{{result}}"}}, bars),
 		lines("Incidents by severity", "Incidents that were opened in each step.", "short", 8, []query{{`sum by (severity) (increase(belay_incidents_total{fleet}[$__rate_interval]))`, "{{severity}}"}}, bars),
 		lines("Rollbacks by result", "Rollbacks that ended in each step.", "short", 8, []query{{`sum by (result) (increase(belay_rollbacks_total{fleet}[$__rate_interval]))`, "{{result}}"}}, bars),

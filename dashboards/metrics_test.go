@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -49,7 +49,7 @@ func (r *recording) wantNames(t *testing.T, where string, expr parser.Expr) {
 		}
 		asked := groupedBy(path)
 		for _, m := range v.LabelMatchers {
-			if m.Name != labels.MetricName {
+			if m.Name != model.MetricNameLabel {
 				asked = append(asked, m.Name)
 			}
 		}

@@ -21,15 +21,15 @@ func service() dashboard {
 
 func serviceNow() []panel {
 	yesNo := valueMap(mapped{Text: "no", Color: "green"}, mapped{Text: "yes", Color: "orange"})
-	version := stat("Runs", "The version that the platform reports as running.", "none", 4, `max by (version) (belay_service_info{service})`, nameOnly)
+	version := stat("Runs", "The version that the platform reports as running.", "none", `max by (version) (belay_service_info{service})`, nameOnly)
 	version.Targets[0].LegendFormat = "{{version}}"
 	return []panel{
-		stat("State", "What Belay thinks of the service.", "", 4, stateExpr("service"), stateNames),
+		stat("State", "What Belay thinks of the service.", "", stateExpr("service"), stateNames),
 		version,
-		stat("For", "How long ago the content that runs was deployed.", "dtdurations", 4, `time() - max(belay_deployment_timestamp_seconds{service})`),
-		stat("Open incidents", "Incidents of this service that are not resolved.", "short", 4, `sum(belay_incidents_open{service})`, badFrom(1, "red")),
-		stat("Rolled back", "Whether it runs what a rollback of Belay put there.", "", 4, `max(belay_rolled_back{service})`, yesNo),
-		stat("Held revisions", "Revisions that are held back because an incident was attributed to them.", "short", 4, `sum(belay_revision_held{service}) or vector(0)`, badFrom(1, "orange")),
+		stat("For", "How long ago the content that runs was deployed.", "dtdurations", `time() - max(belay_deployment_timestamp_seconds{service})`),
+		stat("Open incidents", "Incidents of this service that are not resolved.", "short", `sum(belay_incidents_open{service})`, badFrom(1, "red")),
+		stat("Rolled back", "Whether it runs what a rollback of Belay put there.", "", `max(belay_rolled_back{service})`, yesNo),
+		stat("Held revisions", "Revisions that are held back because an incident was attributed to them.", "short", `sum(belay_revision_held{service}) or vector(0)`, badFrom(1, "orange")),
 		timeline("State over time", "What Belay thought of the service.", 5, "service"),
 	}
 }

@@ -225,7 +225,7 @@ func TestImagesRunTogetherOnARealEngine(t *testing.T) {
 	env := engine(t)
 	dir, belay := stage(t)
 	project := []string{"--project-name", "belaytest", "--ansi", "never"}
-	up := func(args ...string) string { return run(t, dir, env, compose, append(project, args...)...) }
+	up := func(args ...string) { run(t, dir, env, compose, append(project, args...)...) }
 	up("build", "belay", "shop")
 	for _, image := range []string{"belay", "belay-demo-shop"} {
 		if user := run(t, dir, env, docker, "image", "inspect", "--format", "{{.Config.User}}", image); user != "65534:65534\n" {
