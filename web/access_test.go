@@ -314,7 +314,7 @@ func TestTheWebConfigOfTheExportersGivesTLSAndPasswords(t *testing.T) {
 	if _, _, cookie := ask("POST", "/signin", "token="+token(), func(r *http.Request) { r.Header.Set("Content-Type", form) }); !strings.Contains(cookie, "Secure") {
 		t.Errorf("over TLS the cookie may go without: %q", cookie)
 	}
-	plain, err := net.Dial("tcp", server.Addr().String())
+	plain, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +385,7 @@ func FuzzABodyIsReadOrRefused(f *testing.F) {
 			return
 		}
 		req := &http.Request{
-			Method: "POST", URL: u, Host: "127.0.0.1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:1",
+			Method: http.MethodPost, URL: u, Host: "127.0.0.1", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:1",
 			Header: http.Header{"Content-Type": {kind}, "Authorization": {"Bearer " + token()}}, Body: readCloser{bytes.NewBufferString(body)},
 		}
 		rec := &recorder{header: http.Header{}}

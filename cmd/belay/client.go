@@ -67,7 +67,8 @@ func (c *client) post(ctx context.Context, path string, body, into any) ([]byte,
 }
 
 func (c *client) do(ctx context.Context, method, path string, body, into any) ([]byte, error) {
-	token, err := c.env.getenv("BELAY_TOKEN"), error(nil)
+	var err error
+	token := c.env.getenv("BELAY_TOKEN")
 	if token == "" && method != http.MethodGet {
 		if token, err = c.localToken(ctx); err != nil {
 			return nil, err

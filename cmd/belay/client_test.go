@@ -20,6 +20,7 @@ import (
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/journal"
+	"github.com/belaydev/belay/strict"
 	"github.com/belaydev/belay/web"
 )
 
@@ -27,6 +28,7 @@ const escape = "\x1b[2J\x1b]0;owned\a\r\u202eevil"
 
 // A desk is a terminal before a running server.
 type desk struct {
+	web   web.Config
 	url   string
 	env   map[string]string
 	calls []string
@@ -55,7 +57,12 @@ func (d *desk) note(words ...string) error {
 
 func sitDown(t *testing.T, events ...belay.Event) *desk {
 	t.Helper()
-	d := &desk{}
+	return (&desk{}).open(t, events...)
+}
+
+// open starts the server.
+func (d *desk) open(t *testing.T, events ...belay.Event) *desk {
+	t.Helper()
 	store, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "belay.db"), journal.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +83,7 @@ func sitDown(t *testing.T, events ...belay.Event) *desk {
 		t.Fatal(err)
 	}
 	checkout := belay.ServiceID{Environment: "production", Name: "checkout"}
-	server, err := web.New(web.Config{}, web.Options{
+	server, err := web.New(d.web, web.Options{
 		View: view, Journal: store, Token: token, TokenFile: tokenFile, ReviewDir: dir, Version: "v0.1.0",
 		Services: []web.ServiceInfo{{ID: checkout, Platform: "command", Mode: belay.ModeAuto, Match: map[string]string{"service": "checkout"}}},
 		Actions: web.Actions{
@@ -118,6 +125,39 @@ func sitDown(t *testing.T, events ...belay.Event) *desk {
 	d.url = s.URL
 	d.env = map[string]string{"BELAY_URL": s.URL, "USER": "ada"}
 	return d
+}
+
+func TestWhereReadingIsNotFreeCommandsShowTheirToken(t *testing.T) {
+	dir := t.TempDir()
+	text := "tokens:\n  - {name: ci, sha256: " + web.HashToken("deployer") + ", scopes: [deploy]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "tokens.yml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	doc, _ := strict.Parse(filepath.Join(dir, "belay.yml"), []byte("web: {tokens_file: tokens.yml}\npeople: [{name: ada, token_sha256: "+web.HashToken("adas")+"}]\n"))
+	cfg, problems := web.Load(doc)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	d := (&desk{web: cfg}).open(t, story()...)
+	for _, c := range []struct {
+		token, line string
+		code        int
+		call, says  string
+	}{
+		{"", "service list", 0, "", "production/checkout"}, // with what lies beside the journal
+		{"", "incident ack i-1", 0, "ack i-1 ada (by the token of admin) ", "acknowledged"},
+		{"adas", "incident ack i-1 --actor bob", 0, "ack i-1 ada ", "acknowledged"},
+		{"deployer", "deploy start checkout --revision v2 --actor bob", 0, "deploy start production/checkout v2   bob (by the token of ci)", "noted"},
+		{"deployer", "service list", 3, "", "it lacks the scope read"},
+		{"deployer", "rollback start checkout", 3, "", "it lacks the scope approve"},
+		{"stolen", "service list", 3, "", "not the admin token"},
+	} {
+		d.calls, d.env["BELAY_TOKEN"] = nil, c.token
+		code, stdout, stderr := d.run(t, strings.Fields(c.line)...)
+		if got := strings.Join(d.calls, "; "); code != c.code || got != c.call || !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("%s with %q: exit %d, %q: %s%s", c.line, c.token, code, got, stdout, stderr)
+		}
+	}
 }
 
 func plan() belay.Rollback {
