@@ -49,7 +49,7 @@ const (
 type pushes struct {
 	mu     sync.RWMutex
 	path   string
-	for_   time.Duration
+	within time.Duration
 	last   map[string]time.Time // when the name was written down last
 	flood  bool
 	damage error // why the file cannot be read
@@ -59,7 +59,7 @@ type pushes struct {
 func (p *pushes) open(dir string, retention time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.path, p.for_, p.last = filepath.Join(dir, pushedFile), retention, map[string]time.Time{}
+	p.path, p.within, p.last = filepath.Join(dir, pushedFile), retention, map[string]time.Time{}
 	text, err := os.ReadFile(p.path)
 	if os.IsNotExist(err) {
 		return
@@ -85,7 +85,7 @@ func (p *pushes) line(text string, now time.Time) {
 	if _, err := fmt.Sscanf(text, "%d %q", &ms, &quoted); err != nil {
 		return
 	}
-	if at := time.UnixMilli(ms); now.Sub(at) <= p.for_+rememberEach {
+	if at := time.UnixMilli(ms); now.Sub(at) <= p.within+rememberEach {
 		p.note(quoted, at)
 	}
 }
@@ -101,14 +101,14 @@ func (p *pushes) note(name string, at time.Time) {
 func (p *pushes) keep(retention time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.for_ = retention
+	p.within = retention
 }
 
 func (p *pushes) has(name string, now time.Time) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	at, ok := p.last[name]
-	return p.flood || ok && now.Sub(at) <= p.for_+rememberEach
+	return p.flood || ok && now.Sub(at) <= p.within+rememberEach
 }
 
 // add writes the names down; each at most once in a while.
