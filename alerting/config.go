@@ -26,6 +26,7 @@ type Config struct {
 	Receivers []Receiver `yaml:"receivers"`
 	Slack     Slack      `yaml:"slack"`
 
+	File     string   `yaml:"-"` // in which Alertmanager's keys stand
 	Warnings []string `yaml:"-"` // what is valid and not acted on, with file and line
 }
 
@@ -164,6 +165,7 @@ func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
 	c.resolveSlack(filepath.Dir(doc.File))
 	c.read(up)
 	ps = append(ps, c.checkSlack(doc, services)...)
+	c.File = up.doc.File
 	up.read()
 	if len(up.problems) == 0 {
 		up.problems = c.checkRoute(up.doc)
@@ -239,7 +241,7 @@ func (c *Config) adopt(am amconfig.Config) {
 		return
 	}
 	if !c.Slack.hasToken() {
-		c.Slack.BotToken, c.Slack.BotTokenFile = Secret(am.Global.SlackAppToken), am.Global.SlackAppTokenFile
+		c.Slack.BotToken, c.Slack.BotTokenFile = Secret(am.Global.SlackAppToken), promconfig.JoinDir(filepath.Dir(c.File), am.Global.SlackAppTokenFile)
 	}
 	if reflect.DeepEqual(am.Global.HTTPConfig, amconfig.DefaultGlobalConfig().HTTPConfig) {
 		return

@@ -76,6 +76,7 @@ func oneRule(r rules.RuleStatus) web.RuleInfo {
 	info := web.RuleInfo{
 		Name: r.Name, Kind: "alert", Expr: r.Query, For: r.For, Labels: r.Labels,
 		Error: r.LastError, EvaluatedAt: r.LastEvaluation, Observe: r.Observe,
+		Evaluations: evaluations(r),
 	}
 	switch {
 	case r.Recording:

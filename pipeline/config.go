@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/review"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/rules"
@@ -32,7 +34,9 @@ type Config struct {
 	Hash      string // of the file and the rule files
 	Global    Global
 	Collector collector.Config
-	RuleFiles []string // as matched, sorted
+	Probes    []probe.Probe
+	Policy    rollback.Policy // of services that say nothing else
+	RuleFiles []string        // as matched, sorted
 	Rules     rules.Set
 	Services  []Service
 	Alerting  alerting.Config
@@ -79,16 +83,16 @@ func (s Service) Matches(ls labels.Labels) bool {
 // notYet are keys of the contract that later versions fill, each with the way
 // out for now.
 var notYet = map[string]string{
-	"probes":   "scrape a blackbox exporter",
-	"alerting": "receivers with webhook_configs",
-	"hooks":    "belay deploy start|finish|fail",
+	"hooks": "belay deploy start|finish|fail",
 }
 
 // meaningless are keys of a pasted prometheus.yml that have no meaning here.
 var meaningless = []string{"remote_read", "storage", "tracing", "otlp", "runtime", "event_recorder"}
 
-// known are the keys that this version reads.
-var known = []string{"global", "journal", "metrics", "people", "receivers", "remote_write", "review", "rollback", "route", "rule_files", "scrape_config_files", "scrape_configs", "services", "slack", "web"}
+// known returns the keys that this version reads.
+func known() []string {
+	return slices.DeleteFunc(strict.KeysOf(reflect.TypeFor[keys]()), func(key string) bool { return slices.Contains(meaningless, key) })
+}
 
 // Load reads and validates a configuration file and the rule files it names.
 // It touches no network. The error is strict.Problems, all at once, or that the
@@ -116,6 +120,8 @@ func Parse(file string, text []byte) (Config, error) {
 	add(cfg.readGlobal(doc))
 	var ps strict.Problems
 	cfg.Collector, ps = collector.Load(doc.Without(func(key string) bool { return slices.Contains(alerting.GlobalKeys(), key) }, "global"))
+	add(ps)
+	cfg.Probes, ps = probe.Load(doc, cfg.Collector.Global.ScrapeInterval)
 	add(ps)
 	add(cfg.readRules(doc, dir))
 	add(cfg.readServices(doc, dir))
@@ -159,7 +165,7 @@ func (c *Config) Lint() []string {
 // hashed tells two configurations apart that say something else.
 func (c *Config) hashed(text []byte) string {
 	texts := [][]byte{text}
-	for _, file := range c.RuleFiles {
+	for _, file := range append(slices.Clone(c.RuleFiles), c.Alerting.File) {
 		t, _ := os.ReadFile(file) // what cannot be read is a problem already
 		texts = append(texts, []byte(file), t)
 	}
@@ -178,13 +184,15 @@ func (c *Config) topLevel(doc *strict.Doc) strict.Problems {
 	for _, key := range doc.Keys() {
 		way, later := notYet[key]
 		switch {
-		case slices.Contains(known, key):
+		case key == "alerting":
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s:%d: alerting is not acted on yet: alerts go to the receivers of this file, not to other Alertmanagers", doc.File, doc.Line(key)))
+		case slices.Contains(known(), key):
 		case slices.Contains(meaningless, key):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("%s:%d: %s has no meaning here and is ignored", doc.File, doc.Line(key), key))
 		case later:
 			ps = append(ps, doc.At(fmt.Sprintf("%s is not built yet", key), way, key))
 		default:
-			ps = append(ps, doc.At(fmt.Sprintf("unknown key %q", key), strings.Join(known, ", "), key))
+			ps = append(ps, doc.At(fmt.Sprintf("unknown key %q", key), strings.Join(known(), ", "), key))
 		}
 	}
 	return ps

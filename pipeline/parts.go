@@ -12,12 +12,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/collector/source"
 	"github.com/belaydev/belay/review"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/rules"
@@ -38,6 +38,7 @@ type parts struct {
 	review    *review.Writer
 	server    *web.Server
 	destined  []alerting.Destination
+	source    *source.Source // nil unless metrics.source names one
 }
 
 // parts makes what follows a configuration. It starts nothing, and touches
@@ -75,6 +76,9 @@ func (p *parts) run(ctx context.Context) error {
 // what the parts that have stopped still hold.
 func (p *parts) close() {
 	p.emergency.Wait()
+	if p.source != nil {
+		p.source.Close()
+	}
 	for _, d := range p.destined {
 		if c, ok := d.Notifier.(interface{ Close() }); ok {
 			c.Close()
@@ -88,9 +92,12 @@ func (p *parts) buildWatch() error {
 	if err != nil {
 		return fmt.Errorf("external_url: %w", err)
 	}
-	p.engine, err = rules.New(p.cfg.Rules, rules.Options{
+	if p.source, err = openSource(p.cfg); err != nil {
+		return err
+	}
+	opts := rules.Options{
 		Logger: p.log, Metrics: p.base.metrics, Journal: p.base.journal,
-		Queryable: p.base.collector, Appendable: p.base.collector, Targets: p.targets(p.base.collector),
+		Queryable: p.queryable(), Appendable: p.base.collector, Targets: p.targets(p.base.collector),
 		OnJudged: func(string, []belay.Judgement) { p.rollback.Wake() },
 		OnJournalError: func(err error, a belay.Alert) {
 			p.emergency.Tell(context.Background(), "journal", fmt.Sprintf("Belay cannot write its journal (%v). %s is %s (%s); nothing will be rolled back until the journal can be written again.", err, a.Rule, a.State, a.Labels))
@@ -100,7 +107,11 @@ func (p *parts) buildWatch() error {
 		OnScrape:           p.cfg.Global.Evaluation == "on_scrape",
 		ExternalLabels:     p.cfg.Collector.Global.ExternalLabels,
 		ExternalURL:        external,
-	})
+	}
+	if p.source != nil {
+		opts.Query = p.source.Query
+	}
+	p.engine, err = rules.New(p.cfg.Rules, opts)
 	return err
 }
 
@@ -157,7 +168,7 @@ func (p *parts) buildTell() error {
 		return err
 	}
 	p.review, err = review.New(p.cfg.Review, review.Options{
-		Journal: p.base.journal, Queryable: func() storage.Queryable { return p.base.collector }, Logger: p.log,
+		Journal: p.base.journal, Queryable: p.queryable, Logger: p.log,
 		ScrapeInterval: p.scrapeInterval, Directory: p.reviewDir(), ExternalURL: p.cfg.Global.ExternalURL,
 	})
 	return err
@@ -226,14 +237,7 @@ func (p *parts) buildWeb() error {
 		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
-		Ready: func() error {
-			select {
-			case <-p.base.collector.Ready():
-				return nil
-			default:
-				return errors.New("still opening the metrics")
-			}
-		},
+		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(registry),
 		Actions: actions(p), Gatherer: registry, Log: p.log, Version: p.base.p.opts.Version,
 		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
 	})
@@ -250,9 +254,18 @@ func (p *parts) buildWeb() error {
 	return nil
 }
 
+func (p *parts) ready() error {
+	select {
+	case <-p.base.collector.Ready():
+		return nil
+	default:
+		return errors.New("still opening the metrics")
+	}
+}
+
 // notices are what whoever runs this Belay should know.
 func (p *parts) notices() []string {
-	out := slices.Clone(p.cfg.Warnings)
+	out := append(slices.Clone(p.cfg.Warnings), p.flapping()...)
 	if why := p.base.reloads.problem(); why != "" {
 		out = append(out, "the configuration was not reloaded, the one before stays in force: "+why)
 	}

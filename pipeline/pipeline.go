@@ -15,6 +15,7 @@ import (
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/journal"
 	"github.com/belaydev/belay/telemetry"
 	"github.com/belaydev/belay/web"
@@ -60,6 +61,8 @@ type base struct {
 	journal   *journal.Store
 	metrics   *telemetry.Registry
 	collector *collector.Collector
+	prober    *probe.Prober
+	started   time.Time
 	view      *web.View
 	server    *web.Server // the one that listens
 	token     string
@@ -112,7 +115,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 // open makes everything and starts nothing.
 func (p *Pipeline) open(ctx context.Context) (*base, error) {
-	b := &base{p: p, ctx: ctx, metrics: telemetry.New(), swap: make(chan swap), ended: make(chan struct{})}
+	b := &base{p: p, ctx: ctx, started: time.Now(), metrics: telemetry.New(), swap: make(chan swap), ended: make(chan struct{})}
 	b.reloads.succeeded(time.Now())
 	var err error
 	if b.tokenFile, err = filepath.Abs(besides(p.cfg, "belay.token")); err != nil {
@@ -133,10 +136,13 @@ func (b *base) build(cfg Config) error {
 		return err
 	}
 	b.collector, err = collector.New(cfg.Collector, collector.Options{
-		Logger: b.p.log, Metrics: b.metrics,
+		Logger: b.p.log, Metrics: b.metrics, Needed: cfg.needed(),
 		OnCommit: func(names map[string]struct{}, at time.Time) { b.present.Load().engine.Touched(names, at) },
 	})
 	if err != nil {
+		return err
+	}
+	if b.prober, err = probe.New(cfg.Probes, probe.Options{Appendable: b.collector, Logger: b.p.log}); err != nil {
 		return err
 	}
 	b.view = web.NewView(b.journal, b.p.log)
@@ -156,6 +162,7 @@ func (b *base) runAll(ctx context.Context, collected chan error) error {
 	run := func(name string, part func(context.Context) error) { g.Go(named(ctx, name, part)) }
 	run("web", b.server.Run)
 	run("pages", b.view.Run)
+	run("probes", b.probing)
 	run("collector", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belaydev/belay"
-	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/rollback"
 )
 
@@ -61,11 +60,11 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if err := b.collect(ctx, cfg.Collector); err != nil {
+	if err := b.collect(ctx, cfg); err != nil {
 		return cfg, err
 	}
 	if err := b.mark(ctx, belay.KindConfigured, cfg.described()); err != nil {
-		_ = b.collect(ctx, b.present.Load().cfg.Collector) // it ran until now
+		_ = b.collect(ctx, b.present.Load().cfg) // it ran until now
 		return cfg, fmt.Errorf("nothing changes that cannot be journalled: %w", err)
 	}
 	done := make(chan struct{})
@@ -82,13 +81,21 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	}
 }
 
-// collect gives the collector its new configuration, which it takes whole or
+// collect gives what collects its new configuration, which it takes whole or
 // not at all. It is the last thing that can refuse.
-func (b *base) collect(ctx context.Context, cfg collector.Config) error {
+func (b *base) collect(ctx context.Context, cfg Config) error {
 	if !until(ctx, b.collector.Ready()) {
 		return ctx.Err()
 	}
-	return b.collector.Reload(cfg)
+	before := b.present.Load().cfg
+	if err := b.prober.Reload(cfg.Probes); err != nil {
+		return fmt.Errorf("probes: %w", err)
+	}
+	if err := b.collector.Reload(cfg.Collector); err != nil {
+		return errors.Join(err, b.prober.Reload(before.Probes))
+	}
+	b.collector.SetNeeded(cfg.needed())
+	return nil
 }
 
 // A swap asks for other parts; done is closed when they are in place.
@@ -148,6 +155,14 @@ func (r *reloads) failed(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = err
+}
+
+// state returns when a configuration was taken last, and whether one was
+// refused since.
+func (r *reloads) state() (at time.Time, failed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at, r.last != nil
 }
 
 // problem returns why the last reload failed, "" when it did not.

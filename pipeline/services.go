@@ -52,6 +52,7 @@ func platforms() map[string]openPlatform {
 
 func (c *Config) readServices(doc *strict.Doc, dir string) strict.Problems {
 	base, problems := rollback.LoadPolicy(doc, rollback.DefaultPolicy(), "rollback")
+	c.Policy = base.Resolve(dir)
 	var list []serviceKeys
 	problems = append(problems, doc.Decode(&list, "services")...)
 	seen := map[belay.ServiceID]int{}

@@ -244,7 +244,7 @@ func (d *Doc) blameBelow(n *yaml.Node, t reflect.Type) Problems {
 		}
 	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Map || t.Kind() == reflect.Struct):
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if ft := fieldType(t, n.Content[i].Value); ft != nil {
+			if ft := FieldType(t, n.Content[i].Value); ft != nil {
 				ps = append(ps, d.blame(n.Content[i+1], ft)...)
 			}
 		}
@@ -262,9 +262,9 @@ func selfRead(file string, n *yaml.Node, err error) Problem {
 	return p
 }
 
-// fieldType returns the type of what a key of a struct or map holds, nil if it
+// FieldType returns the type of what a key of a struct or map holds, nil if it
 // has no such key.
-func fieldType(t reflect.Type, key string) reflect.Type {
+func FieldType(t reflect.Type, key string) reflect.Type {
 	if t.Kind() == reflect.Map {
 		return t.Elem()
 	}
@@ -272,7 +272,7 @@ func fieldType(t reflect.Type, key string) reflect.Type {
 		f := t.Field(i)
 		name, opts, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if strings.Contains(opts, "inline") && f.Type.Kind() == reflect.Struct {
-			if ft := fieldType(f.Type, key); ft != nil {
+			if ft := FieldType(f.Type, key); ft != nil {
 				return ft
 			}
 		}
@@ -514,7 +514,7 @@ func typeAt(n *yaml.Node, t reflect.Type, line int, key string) reflect.Type {
 		}
 	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Map || t.Kind() == reflect.Struct):
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			ft := fieldType(t, n.Content[i].Value)
+			ft := FieldType(t, n.Content[i].Value)
 			if ft == nil && t.Kind() == reflect.Struct && n.Content[i].Line == line && n.Content[i].Value == key {
 				return t
 			}

@@ -43,7 +43,7 @@ that this helped, and writes the post-incident review.`,
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	root.AddCommand(
-		runCommand(env), demoCommand(env), checkCommand(env),
+		runCommand(env), demoCommand(env), checkCommand(env), configCommand(env),
 		deployCommand(env), rollbackCommand(env), incidentCommand(env), reviewCommand(env),
 		serviceCommand(env), statusCommand(env), releasesCommand(env), detectCommand(env), versionCommand(env),
 	)
