@@ -152,7 +152,7 @@ func (s *Service) supervisor() (pid int, alive bool) {
 	b := make([]byte, 20)
 	n, _ := f.ReadAt(b, 0)
 	pid, err = strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	return pid, err == nil && pid > 1
+	return pid, err == nil && pid > 0 // 1 is a supervisor in a container of its own
 }
 
 // Revisions returns List as the revisions command prints it.
