@@ -26,8 +26,8 @@ import (
 	"github.com/belaydev/belay"
 )
 
-// recordedScrapes are 40 minutes of data, 15 s apart.
-const recordedScrapes = 160
+// recordedScrapes are 25 minutes of data, 15 s apart.
+const recordedScrapes = 100
 
 // A recording writes series that misbehave as real ones do.
 type recording struct {
@@ -214,7 +214,7 @@ func TestFortyRulesGiveTheAlertsOfPrometheus(t *testing.T) {
 		t.Fatalf("%d rules, want 40", n)
 	}
 	seen := map[string]map[string]int{}
-	for i := range recordedScrapes + 40 { // and on into the silence after it
+	for i := range recordedScrapes + 25 { // and on into the silence after it
 		ts := epoch.Add(time.Duration(i)*15*time.Second + 7*time.Millisecond)
 		for _, g := range e.plan.Load().groups {
 			for _, st := range g.rules {
@@ -237,7 +237,7 @@ func TestFortyRulesGiveTheAlertsOfPrometheus(t *testing.T) {
 	if transitions < 200 || quiet > 0 {
 		t.Errorf("%d resolved alerts and %d rules without any: this recording proves too little", transitions, quiet)
 	}
-	t.Logf("40 rules, %d evaluations each, %d resolved alerts, no difference", recordedScrapes+40, transitions)
+	t.Logf("40 rules, %d evaluations each, %d resolved alerts, no difference", recordedScrapes+25, transitions)
 }
 
 func compareOnce(t *testing.T, g *group, st *ruleState, their *upstream.AlertingRule, query upstream.QueryFunc, externalURL *url.URL, ts time.Time, seen map[string]map[string]int) {
