@@ -13,14 +13,23 @@ import (
 func main() {
 	data := flag.String("data", os.Getenv("BELAY_DATA"), "folder of the labelled data (default: shared/data beside the checkout)")
 	rounds := flag.Int("bootstrap", 200, "rounds of the bootstrap intervals")
+	draw := flag.String("pictures", "", "draw the pictures of docs/anomaly-rules.md into this folder, and do nothing else")
 	flag.Parse()
+	if *draw != "" {
+		exit(drawPictures(*draw))
+	}
 	if *data == "" {
 		*data = findData()
 	}
-	if err := report(os.Stdout, *data, *rounds); err != nil {
+	exit(report(os.Stdout, *data, *rounds))
+}
+
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "scores: "+err.Error())
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // findData looks for shared/data beside this checkout, going upward.

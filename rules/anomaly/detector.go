@@ -50,12 +50,13 @@ type state struct {
 	Step        float64 // usual distance of two samples, in seconds
 	N           float64 // samples seen
 	Magnitude   float64 // usual size of the values
-	Level       float64 // of the seasonal forecast
-	Long        float64 // its slow twin
+	Level       float64 // beside the season, lately
+	Long        float64 // beside the season, in the long run
 	Plain       [3]float64
 	Errors      [experts]float64 // usual error of each forecast
 	Season      [seasonSlots]float64
 	Known       [seasonSlots / 32]uint32
+	Seasonal    bool // a whole season was seen
 	Arms        [3]arm
 	Previous    float64
 	Move, Moves float64 // how far the value moves from sample to sample, lately and usually
@@ -73,8 +74,8 @@ const (
 	experts     = 5
 
 	levelRate  = 0.1
-	seasonRate = 0.2
-	longRate   = 0.003
+	seasonRate = 0.1
+	longRate   = 0.002
 	errorRate  = 0.01
 	moveRate   = 0.1
 	driftRate  = 0.1
@@ -123,13 +124,12 @@ func (d *Detector) Observe(t time.Time, v float64) Judgement {
 	s.N++
 	s.Magnitude += max(0.003, 1/s.N) * (math.Abs(v) - s.Magnitude)
 	season, slot := d.slots(since)
+	wave, seasonal := d.wave(since, season)
 
-	forecasts := [experts]float64{
-		s.Level + s.Season[season], s.Plain[0], s.Plain[1], s.Plain[2], s.Long + s.Season[season],
-	}
+	forecasts := [experts]float64{s.Level + wave, s.Plain[0], s.Plain[1], s.Plain[2], s.Long + wave}
 	expected := blend(&forecasts, &s.Errors)
 	low, high := expected, expected
-	if since > d.season && d.season > 0 {
+	if seasonal {
 		low = min(low, forecasts[0], forecasts[4])
 		high = max(high, forecasts[0], forecasts[4])
 	}
@@ -176,6 +176,19 @@ func (d *Detector) clock(now int64) float64 {
 	}
 	s.Last = now
 	return float64(now-s.Start) / 1e9
+}
+
+// wave is what the season adds to the level now. It is nothing until a whole season was seen.
+func (d *Detector) wave(since float64, season int) (wave float64, seasonal bool) {
+	s := &d.s
+	if d.season == 0 || since < d.season || s.Known[season/32]&(1<<(season%32)) == 0 {
+		return 0, false
+	}
+	if !s.Seasonal {
+		s.Seasonal = true
+		s.Level -= s.Season[season] // until now it followed the wave itself
+	}
+	return s.Season[season], true
 }
 
 // slots are the places of a moment in the season and in the clock of the scales.
@@ -272,13 +285,13 @@ func (d *Detector) learn(v float64, forecasts *[experts]float64, season int, sca
 	s.Long += max(longRate, 1/s.N) * bound(long, most)
 	residual := bound(v-forecasts[0], most)
 	s.Level += max(levelRate, 1/s.N) * residual
-	if bit := uint32(1) << (season % 32); s.Known[season/32]&bit == 0 {
-		s.Known[season/32] |= bit
-		if d.season > 0 {
-			s.Season[season] = v - s.Level
+	if off := v - s.Long; d.season > 0 {
+		if bit := uint32(1) << (season % 32); s.Known[season/32]&bit == 0 {
+			s.Known[season/32] |= bit
+			s.Season[season] = off
+		} else {
+			s.Season[season] += seasonRate * bound(off-s.Season[season], most)
 		}
-	} else if d.season > 0 {
-		s.Season[season] += seasonRate * (1 - levelRate) * residual
 	}
 	for i, rate := range [3]float64{0.7, 0.1, 0.003} {
 		s.Plain[i] += max(rate, 1/s.N) * bound(v-s.Plain[i], most)

@@ -8,7 +8,7 @@ import (
 )
 
 // snapshotVersion changes whenever the fields of state do.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Snapshot is all that the detector knows, in at most 4 KiB. A detector of the same configuration that restores it gives
 // the same judgements from there on, to the last bit.
