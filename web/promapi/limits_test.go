@@ -209,3 +209,34 @@ func TestABrowserOnAnotherSiteIsToldNothing(t *testing.T) {
 		t.Errorf("%d, allowed for %q", res.StatusCode, allowed)
 	}
 }
+
+// elsewhere is a queryable that reads no chunks, as a source does, and
+// remembers what it was asked for.
+type elsewhere struct {
+	storage.Queryable
+	asked chan [2]int64
+}
+
+func (e elsewhere) Querier(mint, maxt int64) (storage.Querier, error) {
+	e.asked <- [2]int64{mint, maxt}
+	return e.Queryable.Querier(mint, maxt)
+}
+
+func TestASourceIsAskedForTheLastDayWhereNoTimesAreSaid(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1_800_000_000_000)
+	day := (24 * time.Hour).Milliseconds()
+	e := elsewhere{openDB(t, t.TempDir()), make(chan [2]int64, 1)}
+	ours := serve(t, promapi.Options{Queryable: e, Now: func() time.Time { return now }})
+	for path, want := range map[string][2]int64{
+		"/api/v1/series?match[]=up":                 {now.UnixMilli() - day, now.UnixMilli()},
+		"/api/v1/labels":                            {now.UnixMilli() - day, now.UnixMilli()},
+		"/api/v1/label/job/values?start=17":         {17_000, now.UnixMilli()},
+		"/api/v1/series?match[]=up&start=17&end=18": {17_000, 18_000},
+	} {
+		code, body := ask(t, ours+path, nil)
+		if got := <-e.asked; code != http.StatusOK || got != want {
+			t.Errorf("%s: %d %s, asked for %v, want %v", path, code, body, got, want)
+		}
+	}
+}

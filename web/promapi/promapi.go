@@ -60,7 +60,7 @@ type Options struct {
 
 	Limits Limits
 	Logger *slog.Logger     // nil discards
-	Now    func() time.Time // of /federate; nil is time.Now
+	Now    func() time.Time // nil is time.Now; upstream's part of the API always reads the clock itself
 }
 
 // Limits keep one query from taking what all of Belay needs. A zero is the
@@ -195,7 +195,7 @@ func (a *api) upstream() http.Handler {
 	if o.Appendable != nil {
 		to = appendable{o.Appendable}
 	}
-	upstream := v1.NewAPI(engine, queryable{o.Queryable, a.db}, to, exemplars{a.db},
+	upstream := v1.NewAPI(engine, queryable{o.Queryable, a.db, o.Now}, to, exemplars{a.db},
 		func(context.Context) v1.ScrapePoolsRetriever { return a.scraping() },
 		func(context.Context) v1.TargetRetriever { return a.scraping() },
 		func(context.Context) v1.AlertmanagerRetriever { return nothing{} },

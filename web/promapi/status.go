@@ -125,7 +125,24 @@ func (nothing) ScrapePoolConfig(pool string) (*config.ScrapeConfig, error) {
 // read sends as they are, from the storage.
 type queryable struct {
 	storage.Queryable
-	db func() *tsdb.DB
+	db  func() *tsdb.DB
+	now func() time.Time
+}
+
+// Querier reads between two times. A request for names that says no times means
+// all there are; of a source elsewhere, which would send every sample of its
+// whole retention, it means the last day.
+func (q queryable) Querier(mint, maxt int64) (storage.Querier, error) {
+	if _, here := q.Queryable.(storage.ChunkQueryable); !here {
+		now := q.now()
+		if mint == v1.MinTime.UnixMilli() {
+			mint = now.Add(-24 * time.Hour).UnixMilli()
+		}
+		if maxt == v1.MaxTime.UnixMilli() {
+			maxt = now.UnixMilli()
+		}
+	}
+	return q.Queryable.Querier(mint, maxt)
 }
 
 func (q queryable) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
