@@ -121,6 +121,9 @@ func actions(p *parts) web.Actions {
 			rb, err := p.rollback.Start(ctx, s, actor)
 			return rb, refusals(err)
 		},
+		RollbackApprove: func(ctx context.Context, id, plan, actor string) error {
+			return refusals(p.rollback.Approve(ctx, id, plan, actor))
+		},
 		RollbackStop: func(ctx context.Context, id, actor, reason string) error {
 			if id == web.StopAll {
 				return refusals(p.rollback.StopAll(ctx, actor, reason))

@@ -221,7 +221,7 @@ func mode(p *Plan, _ time.Time) (string, string) {
 	case belay.ModeApprove:
 		return "", "mode is approve: a person decides"
 	default:
-		return fmt.Sprintf("mode is %s: a person has to start it with belay rollback start --service %s", p.Policy.Mode, p.Service.Name), ""
+		return fmt.Sprintf("mode is %s: a person has to start it with belay rollback start --service %s", p.Policy.Mode, p.Service), ""
 	}
 }
 

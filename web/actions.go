@@ -31,6 +31,12 @@ type WordsBody struct {
 	Text  string `json:"text,omitempty"`
 }
 
+// ApproveBody approves the plan that a person was shown.
+type ApproveBody struct {
+	Actor string `json:"actor,omitempty"`
+	Plan  string `json:"plan,omitempty"` // identity of the plan; "" trusts the id of the rollback
+}
+
 // ReleaseBody says which held revision may run again: its content or version;
 // none means the one that is held.
 type ReleaseBody struct {
@@ -146,6 +152,23 @@ func (s *Server) postRelease(w http.ResponseWriter, r *http.Request) {
 	}
 	b.Actor = s.actor(r, b.Actor)
 	if err := s.opts.Actions.RollbackRelease(r.Context(), serviceOf(r), b.Revision, b.Actor); err != nil {
+		s.failAction(w, r, err)
+		return
+	}
+	s.done(w, r, b.Actor)
+}
+
+func (s *Server) postApprove(w http.ResponseWriter, r *http.Request) {
+	var b ApproveBody
+	if !s.read(w, r, &b, true) {
+		return
+	}
+	if s.opts.Actions.RollbackApprove == nil {
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+		return
+	}
+	b.Actor = s.actor(r, b.Actor)
+	if err := s.opts.Actions.RollbackApprove(r.Context(), r.PathValue("id"), b.Plan, b.Actor); err != nil {
 		s.failAction(w, r, err)
 		return
 	}

@@ -94,6 +94,22 @@ func (s *Server) formStop(w http.ResponseWriter, r *http.Request) {
 	s.doneForm(w, r, s.opts.Actions.RollbackStop(r.Context(), id, s.actor(r, ""), text), back)
 }
 
+func (s *Server) formApprove(w http.ResponseWriter, r *http.Request) {
+	if !s.form(w, r) {
+		return
+	}
+	id := r.PathValue("id")
+	if s.opts.Actions.RollbackApprove == nil {
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+		return
+	}
+	back := "/rollbacks"
+	if b, known := s.opts.View.Rollback(id); known && b.Incident != "" {
+		back = "/incidents/" + seg(b.Incident)
+	}
+	s.doneForm(w, r, s.opts.Actions.RollbackApprove(r.Context(), id, r.PostFormValue("plan"), s.actor(r, "")), back)
+}
+
 func (s *Server) formStart(w http.ResponseWriter, r *http.Request) {
 	if !s.form(w, r) {
 		return

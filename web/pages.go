@@ -126,7 +126,7 @@ func tone(v any) string {
 		return "good"
 	case "incident", "critical", "firing", "bad", "failed", "fail", "not_recovered", "triggered", "dead", "false", "fought":
 		return "bad"
-	case "pending", "warning", "refused", "unknown", "rolled_back", "acknowledged", "countdown", "soaking", "retry", "stopped", "superseded":
+	case "pending", "warning", "refused", "unknown", "rolled_back", "acknowledged", "countdown", "awaiting_approval", "soaking", "retry", "stopped", "superseded":
 		return "warn"
 	case "rolling_back", "mitigating", "mitigated", "planned", "intended", "converging", "proving", "begun", "candidate":
 		return "busy"

@@ -101,7 +101,8 @@ func (d *desk) open(t *testing.T, events ...belay.Event) *desk {
 				r.State, r.Answers = belay.RollbackPlanned, r.Answers[:1]
 				return r, d.note("start", s.String(), actor)
 			},
-			RollbackStop: func(_ context.Context, id, actor, reason string) error { return d.note("stop", id, actor, reason) },
+			RollbackApprove: func(_ context.Context, id, plan, actor string) error { return d.note("approve", id, plan, actor) },
+			RollbackStop:    func(_ context.Context, id, actor, reason string) error { return d.note("stop", id, actor, reason) },
 			RollbackRelease: func(_ context.Context, s belay.ServiceID, c belay.Content, actor string) error {
 				return d.note("release", s.String(), string(c), actor)
 			},
@@ -231,7 +232,8 @@ func TestCommandsSayWhatTheyAreToldAndExitAsTheyShould(t *testing.T) {
 		{"rollback release checkout", 0, "release production/checkout  ada", "the hold has ended"},
 		{"rollback list", 0, "", "r-5f2c"},
 		{"rollback list --service other", 0, "", "none"},
-		{"rollback approve r-5f2c", 1, "", "no mode approve"},
+		{"rollback approve r-5f2c --plan 3a1b", 0, "approve r-5f2c 3a1b ada", "rollback r-5f2c is approved"},
+		{"rollback approve", 3, "", "accepts 1 arg"},
 		{"incident list --state open", 0, "", "i-1"},
 		{"incident show i-1", 0, "", "TIMELINE"},
 		{"incident show i-9", 1, "", "there is no incident i-9"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -22,13 +21,7 @@ func rollbackCommand(env *environment) *cobra.Command {
 	g.rollbackStop()
 	g.rollbackRelease()
 	g.rollbackList()
-	g.AddCommand(&cobra.Command{
-		Use: "approve ID", Short: "Approve a rollback (not in this version)", Example: "  belay rollback approve 5f2c",
-		Args: cobra.ArbitraryArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return &exitError{exitRefused, errors.New("this version has no mode approve: look at `belay rollback plan SERVICE`, then `belay rollback start SERVICE`")}
-		},
-	})
+	g.rollbackApprove()
 	return g.Command
 }
 
@@ -83,6 +76,18 @@ func (g *group) rollbackStart() {
 		})
 	service = serviceFlag(cmd)
 	cmd.Flags().StringVar(&b.Actor, "actor", "", "who orders it (default $USER)")
+}
+
+func (g *group) rollbackApprove() {
+	var b web.ApproveBody
+	cmd := g.add("approve ID", "Approve a rollback that waits for it, once; the guards are asked again", "  belay rollback approve op-5f2c --plan 3a1b2c",
+		cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+			b.Actor = actorOf(g.env, b.Actor)
+			raw, err := c.post(cmd.Context(), "/rollbacks/"+url.PathEscape(args[0])+"/approve", b, nil)
+			return raw, told(err, "%s", "rollback "+plain(args[0])+" is approved"), err
+		})
+	cmd.Flags().StringVar(&b.Plan, "plan", "", "the plan that was shown; refused if it has changed since")
+	cmd.Flags().StringVar(&b.Actor, "actor", "", "who approves it (default $USER)")
 }
 
 func (g *group) rollbackStop() {
