@@ -22,6 +22,7 @@ type series struct {
 	name   string
 	t      []time.Time
 	v      []float64
+	harmed bool   // of a change: whether it did harm
 	events []span // labelled events, as ranges of indexes, both ends included
 }
 
@@ -120,8 +121,8 @@ func parseValue(text string) float64 {
 }
 
 func parseTime(text string) (time.Time, error) {
-	if unix, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return time.Unix(unix, 0).UTC(), nil
+	if unix, err := strconv.ParseFloat(text, 64); err == nil {
+		return time.UnixMicro(int64(math.Round(unix * 1e6))).UTC(), nil
 	}
 	for _, form := range []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04:05.000000"} {
 		if at, err := time.Parse(form, text); err == nil {

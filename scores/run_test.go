@@ -63,12 +63,12 @@ func TestReportSaysWhatIsMissing(t *testing.T) {
 	if err := report(&out, t.TempDir(), 1); err != nil {
 		t.Fatal(err)
 	}
-	for _, set := range []string{"nab", "web-services", "cloud-monitoring"} {
+	for _, set := range []string{"nab", "web-services", "cloud-monitoring", "changes"} {
 		if !strings.Contains(out.String(), set) {
 			t.Errorf("%s is not mentioned:\n%s", set, out.String())
 		}
 	}
-	if strings.Count(out.String(), "missing: no ") != 3 || strings.Contains(out.String(), "reached") {
+	if strings.Count(out.String(), "missing: no ") != 4 || strings.Contains(out.String(), "reached") {
 		t.Errorf("the report:\n%s", out.String())
 	}
 }

@@ -60,7 +60,7 @@ value that is empty or NaN. A header and further columns are skipped.`,
 	}
 	flags := cmd.Flags()
 	flags.Float64Var(&c.Budget, "budget", 0, "false alarms a day that are acceptable (default: that of --sensitivity)")
-	flags.StringVar(&sensitivity, "sensitivity", "medium", "a budget with a name: low (0.03), medium (0.1) or high (0.5)")
+	flags.StringVar(&sensitivity, "sensitivity", "medium", "a budget with a name: low (0.01), medium (0.05) or high (0.3)")
 	flags.StringVar(&direction, "direction", "both", "the side that is a problem: both, up or down")
 	flags.DurationVar(&c.Season, "season", 0, "how often the series repeats itself (default 24h; -1s: it does not)")
 	flags.IntVar(&c.MinSamples, "min-samples", 0, "samples before anything is judged (default 10)")

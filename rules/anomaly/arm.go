@@ -8,7 +8,7 @@ const (
 	clockMemory = 0.01   // share of a new residual in it
 	scaleMemory = 0.002  // share of a new residual in the scale
 	scalePrior  = 0.02   // the scale before it is known, as a share of the series' magnitude
-	cut         = 4      // a residual teaches at most so many scales
+	cut         = 5      // a residual teaches at most so many scales
 	maxZ        = 1000.0 // beyond that all is equally impossible
 )
 

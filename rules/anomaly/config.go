@@ -19,7 +19,7 @@ const (
 // Sensitivity is a budget with a name.
 type Sensitivity string
 
-// The sensitivities: 0.03, 0.1 and 0.5 false alarms a series and day. The empty one is Medium.
+// The sensitivities: 0.01, 0.05 and 0.3 false alarms a series and day. The empty one is Medium.
 const (
 	Low    Sensitivity = "low"
 	Medium Sensitivity = "medium"
@@ -70,11 +70,11 @@ func (c Config) budget() float64 {
 	case c.Budget > 0:
 		return c.Budget
 	case c.Sensitivity == Low:
-		return 0.03
+		return 0.01
 	case c.Sensitivity == High:
-		return 0.5
+		return 0.3
 	}
-	return 0.1
+	return 0.05
 }
 
 func (c Config) season() float64 {
@@ -89,7 +89,7 @@ func (c Config) season() float64 {
 
 // threshold is the score from which a series fires. The curve is the one that the labelled data show: make scores prints
 // what it keeps.
-func (c Config) threshold() float64 { return 2.75 * math.Pow(0.2/c.budget(), 0.22) }
+func (c Config) threshold() float64 { return 2.75 * math.Pow(0.2/c.budget(), 0.25) }
 
 func (c Config) minSamples() float64 {
 	if c.MinSamples > 0 {

@@ -73,14 +73,15 @@ const (
 	seasonSlots = 288
 	experts     = 5
 
-	levelRate  = 0.1
-	seasonRate = 0.1
-	longRate   = 0.002
-	errorRate  = 0.01
-	moveRate   = 0.1
-	driftRate  = 0.1
-	movesRate  = 0.003
-	longWarm   = 30 // samples before volatility and drift are judged
+	levelRate   = 0.1
+	seasonRate  = 0.1
+	longRate    = 0.002
+	errorRate   = 0.01
+	moveRate    = 0.1
+	driftRate   = 0.1
+	driftWeight = 1.2 // a small deviation that stays counts for more than a large one that does not
+	movesRate   = 0.003
+	longWarm    = 30 // samples before volatility and drift are judged
 
 	habitFrom   = 2.5    // a score from which a series is loud
 	habitGap    = 30     // samples of quiet between two times
@@ -139,11 +140,18 @@ func (d *Detector) Observe(t time.Time, v float64) Judgement {
 	reach := scale * s.Arms[0].Tail.reach(d.limit)
 	j.Lower, j.Upper = low-reach, high+reach
 	j.Score, j.Arm = s.Arms[0].judge(s, outside(v, low, high), scale, slot, warm, d.direction), Level
+	spoken := j.Score >= d.limit // a value outside of its band needs no further reason
 	if moved := d.moves(v, slot, warm); moved > j.Score {
-		j.Score, j.Arm = moved, Volatility
+		j.Score = moved
+		if !spoken {
+			j.Arm = Volatility
+		}
 	}
 	if drifts := d.drifts(v-forecasts[4], slot, warm); drifts > j.Score {
-		j.Score, j.Arm = drifts, Sustained
+		j.Score = drifts
+		if !spoken {
+			j.Arm = Sustained
+		}
 	}
 	j.Score = d.discount(j.Score)
 	s.Alert.step(&j, now)
@@ -248,7 +256,7 @@ func (d *Detector) drifts(off float64, slot int, warm bool) float64 {
 	s := &d.s
 	s.Drift += driftRate * (off - s.Drift)
 	a := &s.Arms[2]
-	score := a.judge(s, s.Drift, a.scale(s, slot), slot, warm, d.direction)
+	score := driftWeight * a.judge(s, s.Drift, a.scale(s, slot), slot, warm, d.direction)
 	if s.N <= longWarm {
 		return 0
 	}
