@@ -28,6 +28,9 @@ lint: bin/golangci-lint ## formatters, golangci-lint, import laws
 bin/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+scores: ## detectors on the labelled data: NAME METRIC VALUE DEMAND reached|not
+	$(GO) run ./scores
+
 vulncheck: bin/govulncheck ## govulncheck; says "not checked" where its database cannot be reached
 	@bin/govulncheck ./... || { test $$? -eq 3 && exit 1; echo "not checked"; }
 
@@ -40,7 +43,8 @@ crash: build ## kill -9 at N random moments of the demo; the loop must close eac
 fuzz: ## each fuzz target for T
 	./scripts/fuzz $(T)
 
-bench: ## the Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## the Go benchmarks, and collecting beside Prometheus
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /bench)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench
 
-.PHONY: help build demo test lint vulncheck crash fuzz bench
+.PHONY: help build demo test lint scores vulncheck crash fuzz bench

@@ -39,8 +39,6 @@ func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
 var env = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-func hasEnv(s string) bool { return env.MatchString(s) }
-
 // Value returns the secret with each ${NAME} replaced by that variable of the
 // environment. One that is not set is an error.
 func (s Secret) Value() (string, error) {

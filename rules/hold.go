@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -60,7 +61,7 @@ func (r *Rule) well(a belay.Alert, vector promql.Vector) bool {
 	for _, smpl := range vector {
 		agree := true
 		smpl.Metric.Range(func(l labels.Label) {
-			if l.Name != labels.MetricName && !r.Labels.Has(l.Name) && a.Labels.Get(l.Name) != l.Value {
+			if l.Name != model.MetricNameLabel && !r.Labels.Has(l.Name) && a.Labels.Get(l.Name) != l.Value {
 				agree = false
 			}
 		})

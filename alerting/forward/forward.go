@@ -165,8 +165,8 @@ func tail(ctx context.Context, j belay.Journal, after belay.Seq, events chan<- b
 }
 
 func (f *Forwarder) ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil || err == nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("forward: read the journal: %w", err)
 	}
-	return fmt.Errorf("forward: read the journal: %w", err)
+	return nil
 }

@@ -162,7 +162,11 @@ func await(t *testing.T, base string, n int) []amAlert {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		resp, err := client.Get(base + "/api/v2/alerts")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v2/alerts", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
