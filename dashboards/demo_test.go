@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,7 +233,7 @@ func (r *recording) ask(t *testing.T, where, expr string) []promql.Series {
 	for _, s := range matrix {
 		for _, p := range s.Floats {
 			if !math.IsNaN(p.F) {
-				out = append(out, promql.Series{Metric: s.Metric, Floats: s.Floats})
+				out = append(out, promql.Series{Metric: s.Metric, Floats: slices.Clone(s.Floats)}) // Close gives the points to the next query
 				break
 			}
 		}

@@ -16,7 +16,7 @@ import (
 
 // schedules is how many random schedules a run plays; BELAY_SCHEDULES says
 // otherwise, BELAY_SEED plays one of them again.
-const schedules = 20
+const schedules = 10
 
 // Random people, platforms, disks and rules for half an hour, and then peace:
 // whatever they did, the invariants hold and the rollback has come to an end.
