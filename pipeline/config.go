@@ -18,6 +18,7 @@ import (
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/alerting/forward"
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/review"
@@ -40,6 +41,7 @@ type Config struct {
 	Rules     rules.Set
 	Services  []Service
 	Alerting  alerting.Config
+	Forward   forward.Config // the Alertmanagers that are told as well
 	Review    review.Config
 	Journal   JournalConfig
 	Web       web.Config
@@ -128,6 +130,8 @@ func Parse(file string, text []byte) (Config, error) {
 	cfg.Alerting, ps = alerting.Load(doc, cfg.owners())
 	add(ps)
 	cfg.Warnings = append(cfg.Warnings, cfg.Alerting.Warnings...)
+	cfg.Forward, ps = forward.Load(doc)
+	add(ps)
 	cfg.Review, ps = review.Load(doc)
 	add(ps)
 	for i := range cfg.Review.Publish {
@@ -184,8 +188,6 @@ func (c *Config) topLevel(doc *strict.Doc) strict.Problems {
 	for _, key := range doc.Keys() {
 		way, later := notYet[key]
 		switch {
-		case key == "alerting":
-			c.Warnings = append(c.Warnings, fmt.Sprintf("%s:%d: alerting is not acted on yet: alerts go to the receivers of this file, not to other Alertmanagers", doc.File, doc.Line(key)))
 		case slices.Contains(known(), key):
 		case slices.Contains(meaningless, key):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("%s:%d: %s has no meaning here and is ignored", doc.File, doc.Line(key), key))

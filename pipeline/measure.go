@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/collector"
@@ -68,6 +69,7 @@ func (p *parts) prometheusAPI(registry *prometheus.Registry) http.Handler {
 		text = []byte(fmt.Sprintf("# %v\n", err))
 	}
 	return promapi.New(promapi.Options{
+		Forwarded: p.forwarded(),
 		Queryable: p.queryable(), Appendable: c.Receiver(), DB: c.DB, Scraping: c.Scraper,
 		Rules: func() []promapi.Group { return promGroups(p.engine.Groups()) },
 		Ready: p.ready, Config: func() string { return string(text) }, Gatherer: registry,
@@ -79,6 +81,14 @@ func (p *parts) prometheusAPI(registry *prometheus.Registry) http.Handler {
 		ListenAddress: p.cfg.Web.Listen, ScrapeInterval: time.Duration(p.cfg.Collector.Global.ScrapeInterval),
 		EvaluationInterval: time.Duration(p.cfg.Collector.Global.EvaluationInterval), Logger: p.log,
 	})
+}
+
+// forwarded tells to which Alertmanagers alerts go as well.
+func (p *parts) forwarded() v1.AlertmanagerRetriever {
+	if p.forward == nil {
+		return nil
+	}
+	return p.forward
 }
 
 // promGroups puts the state of rules into the words of Prometheus's API.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/alerting/forward"
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/source"
 	"github.com/belaydev/belay/review"
@@ -33,6 +34,8 @@ type parts struct {
 	engine    *rules.Engine
 	incidents *alerting.Incidents
 	outbox    *alerting.Outbox
+	forward   *forward.Forwarder // nil unless alerting names an Alertmanager
+	registry  *prometheus.Registry
 	emergency *alerting.Emergency
 	rollback  *rollback.Controller
 	review    *review.Writer
@@ -44,7 +47,7 @@ type parts struct {
 // parts makes what follows a configuration. It starts nothing, and touches
 // nothing that runs.
 func (b *base) parts(cfg Config) (*parts, error) {
-	p := &parts{base: b, cfg: cfg, log: b.p.log}
+	p := &parts{base: b, cfg: cfg, log: b.p.log, registry: prometheus.NewRegistry()}
 	for _, build := range []func() error{p.buildWatch, p.buildTell, p.buildAct, p.buildWeb} {
 		if err := build(); err != nil {
 			return nil, err
@@ -59,6 +62,9 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(named(ctx, "incidents", p.incidents.Run))
 	g.Go(named(ctx, "outbox", p.outbox.Run))
 	g.Go(named(ctx, "rollback", p.rollback.Run))
+	if p.forward != nil {
+		g.Go(named(ctx, "alerting", p.forward.Run))
+	}
 	collected := func(part func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			if !until(ctx, p.base.collector.Ready()) {
@@ -167,6 +173,16 @@ func (p *parts) buildTell() error {
 	if err != nil {
 		return err
 	}
+	if !p.cfg.Forward.Empty() {
+		p.forward, err = forward.New(p.cfg.Forward, forward.Options{
+			Journal: p.base.journal, Logger: p.log, Registerer: p.registry,
+			ExternalLabels: p.cfg.Collector.Global.ExternalLabels, ExternalURL: p.cfg.Global.ExternalURL,
+			EvaluationInterval: time.Duration(p.cfg.Collector.Global.EvaluationInterval),
+		})
+		if err != nil {
+			return err
+		}
+	}
 	p.review, err = review.New(p.cfg.Review, review.Options{
 		Journal: p.base.journal, Queryable: p.queryable, Logger: p.log,
 		ScrapeInterval: p.scrapeInterval, Directory: p.reviewDir(), ExternalURL: p.cfg.Global.ExternalURL,
@@ -229,7 +245,6 @@ func (p *parts) buildAct() error {
 
 // buildWeb makes what people and programs look at.
 func (p *parts) buildWeb() error {
-	registry := prometheus.NewRegistry()
 	var err error
 	p.server, err = web.New(p.cfg.Web, web.Options{
 		View: p.base.view, Journal: p.base.journal, Services: p.serviceInfo(),
@@ -237,8 +252,8 @@ func (p *parts) buildWeb() error {
 		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
-		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(registry),
-		Actions: actions(p), Gatherer: registry, Log: p.log, Version: p.base.p.opts.Version,
+		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(p.registry),
+		Actions: actions(p), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version,
 		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
 	})
 	if err != nil {
@@ -247,7 +262,7 @@ func (p *parts) buildWeb() error {
 	for _, c := range []prometheus.Collector{
 		p.base.metrics, &p.base.reloads, p.server.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
-		if err := registry.Register(c); err != nil {
+		if err := p.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}

@@ -30,7 +30,7 @@ type keys struct {
 	ScrapeConfigFiles []string                        `yaml:"scrape_config_files"` // files of further scrape_configs
 	RemoteWrite       []*promconfig.RemoteWriteConfig `yaml:"remote_write"`        // where every stored sample is sent as well
 	Probes            []probe.Probe                   `yaml:"probes"`              // checks from outside
-	Alerting          any                             `yaml:"alerting"`            // verbatim Prometheus
+	Alerting          promconfig.AlertingConfig       `yaml:"alerting"`            // verbatim Prometheus
 	RuleFiles         []string                        `yaml:"rule_files"`          // Prometheus rule files, or globs
 	Metrics           collector.Metrics               `yaml:"metrics"`             // where samples are kept
 	Services          []serviceKeys                   `yaml:"services"`            // what is deployed
@@ -99,6 +99,7 @@ func (c *Config) Show() ([]byte, error) {
 		{"global", c.Global},
 		{"scrape_configs", c.Collector.ScrapeConfigs},
 		{"remote_write", c.Collector.RemoteWrite},
+		{"alerting", c.Forward.AlertingConfig},
 		{"rule_files", c.RuleFiles},
 		{"metrics", c.Collector.Metrics},
 		{"rollback", c.Policy},

@@ -409,7 +409,7 @@ func (d *Doc) only(at place) []byte {
 
 var (
 	atLine       = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	unknownField = regexp.MustCompile(`^field (\S+) not found in type (\S+)$`)
+	unknownField = regexp.MustCompile(`^field (\S+) not found in type ((?s).+)$`)
 	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)$")
 )
 

@@ -2,11 +2,22 @@ package forward
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/consul"
+	"github.com/prometheus/prometheus/discovery/dns"
+	"github.com/prometheus/prometheus/discovery/file"
+	"github.com/prometheus/prometheus/discovery/http"
+	"github.com/prometheus/prometheus/discovery/kubernetes"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/belaydev/belay/strict"
 )
@@ -38,7 +49,7 @@ func Load(doc *strict.Doc) (Config, strict.Problems) {
 	}
 	for i, am := range c.AlertmanagerConfigs {
 		if len(am.ServiceDiscoveryConfigs) == 0 {
-			ps = append(ps, doc.At(fmt.Sprintf("alertmanagers %d names no Alertmanager", i+1), "static_configs, file_sd_configs, dns_sd_configs", "alerting", "alertmanagers", i))
+			ps = append(ps, doc.At(fmt.Sprintf("alertmanagers %d names no Alertmanager", i+1), places(), "alerting", "alertmanagers", i))
 		}
 		if am.SigV4Config != nil {
 			ps = append(ps, doc.At("sigv4 is not built in", "basic_auth, authorization, oauth2, tls_config", "alerting", "alertmanagers", i, "sigv4"))
@@ -48,10 +59,34 @@ func Load(doc *strict.Doc) (Config, strict.Problems) {
 	return c, ps
 }
 
-// explain says of a kind of discovery that is not built in what to use instead.
+// explain says of a kind of discovery that is not built in what to use
+// instead, and adds the kinds to the keys of an Alertmanager: upstream's type
+// does not have them.
 func explain(p strict.Problem) strict.Problem {
-	if strings.Contains(p.What, "_sd_configs") && p.Allowed == "" {
-		p.Allowed = "static_configs, file_sd_configs, dns_sd_configs"
+	m := unknownKey.FindStringSubmatch(p.What)
+	switch {
+	case m == nil:
+	case strings.HasSuffix(m[1], "_sd_configs"):
+		p.What, p.Allowed = strconv.Quote(m[1])+" is not built in; use http_sd_configs", places()
+	case strings.Contains(p.Allowed, "path_prefix"):
+		p.Allowed += ", " + places()
 	}
 	return p
 }
+
+var unknownKey = regexp.MustCompile(`^unknown key "(.*)"$`)
+
+// Discoveries are the keys by which Alertmanagers are found, each with the type
+// of its list. Importing a kind makes upstream able to read it.
+func Discoveries() map[string]reflect.Type {
+	return map[string]reflect.Type{
+		"static_configs":        reflect.TypeFor[[]*targetgroup.Group](),
+		"file_sd_configs":       reflect.TypeFor[[]*file.SDConfig](),
+		"http_sd_configs":       reflect.TypeFor[[]*http.SDConfig](),
+		"dns_sd_configs":        reflect.TypeFor[[]*dns.SDConfig](),
+		"kubernetes_sd_configs": reflect.TypeFor[[]*kubernetes.SDConfig](),
+		"consul_sd_configs":     reflect.TypeFor[[]*consul.SDConfig](),
+	}
+}
+
+func places() string { return strings.Join(slices.Sorted(maps.Keys(Discoveries())), ", ") }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"time"
 
@@ -19,8 +20,6 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
-	_ "github.com/prometheus/prometheus/discovery/dns"  // so that its key can be read
-	_ "github.com/prometheus/prometheus/discovery/file" // likewise
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/notifier"
 
@@ -83,6 +82,12 @@ func New(cfg Config, opts Options) (*Forwarder, error) {
 	}
 	return f, nil
 }
+
+// Alertmanagers returns the addresses to which alerts go at the moment.
+func (f *Forwarder) Alertmanagers() []*url.URL { return f.notify.Alertmanagers() }
+
+// DroppedAlertmanagers returns those that relabel_configs took out.
+func (f *Forwarder) DroppedAlertmanagers() []*url.URL { return f.notify.DroppedAlertmanagers() }
 
 // Run forwards until ctx ends, which is no error. Call it once.
 func (f *Forwarder) Run(ctx context.Context) error {

@@ -35,9 +35,10 @@ func load(t *testing.T, text string) (Config, strict.Problems) {
 func TestBadAlertingSaysTheLineAndWhatIsAllowed(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"an unknown key":           {"alerting:\n  alertmanager:\n  - x: 1\n", "belay.yml:2:"},
-		"nobody to tell":           {"alerting:\n  alertmanagers:\n  - scheme: http\n", "belay.yml:3: alertmanagers 1 names no Alertmanager; allowed: static_configs"},
+		"an unknown key below":     {"alerting:\n  alertmanagers:\n  - schema: http\n", `belay.yml:3: unknown key "schema"; allowed: alert_relabel_configs, api_version, `},
+		"nobody to tell":           {"alerting:\n  alertmanagers:\n  - scheme: http\n", "belay.yml:3: alertmanagers 1 names no Alertmanager; allowed: consul_sd_configs, dns_sd_configs, file_sd_configs, http_sd_configs, kubernetes_sd_configs, static_configs"},
 		"the API that is gone":     {"alerting:\n  alertmanagers:\n  - api_version: v1\n    static_configs: [{targets: [a:1]}]\n", "v1"},
-		"a discovery not built in": {"alerting:\n  alertmanagers:\n  - azure_sd_configs: [{}]\n", "azure_sd_configs"},
+		"a discovery not built in": {"alerting:\n  alertmanagers:\n  - azure_sd_configs: [{}]\n", "belay.yml:3: \"azure_sd_configs\" is not built in; use http_sd_configs; allowed: consul_sd_configs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, ps := load(t, c.text)

@@ -39,11 +39,12 @@ const Speaks = "3.16.0"
 // answered as Prometheus answers when there is none of it.
 type Options struct {
 	Queryable  storage.Queryable
-	Appendable storage.AppendableV2   // nil: /api/v1/write is not served
-	DB         func() *tsdb.DB        // nil, or returning nil: no exemplars, no status of the storage, no remote read
-	Scraping   func() *scrape.Manager // nil, or returning nil: no targets
-	Rules      func() []Group         // in the order of the files
-	Ready      func() error           // nil when the storage can be used
+	Appendable storage.AppendableV2     // nil: /api/v1/write is not served
+	DB         func() *tsdb.DB          // nil, or returning nil: no exemplars, no status of the storage, no remote read
+	Scraping   func() *scrape.Manager   // nil, or returning nil: no targets
+	Rules      func() []Group           // in the order of the files
+	Ready      func() error             // nil when the storage can be used
+	Forwarded  v1.AlertmanagerRetriever // to whom alerts are forwarded; nil: nobody
 
 	Config   func() string       // the configuration in YAML, its secrets masked
 	Flags    map[string]string   // of the command line
@@ -131,6 +132,9 @@ func New(opts Options) http.Handler {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Forwarded == nil {
+		opts.Forwarded = nothing{}
+	}
 	a := &api{
 		opts: opts, log: opts.Logger, parser: parser.NewParser(parser.Options{}),
 		slots: make(chan struct{}, opts.Limits.Concurrency),
@@ -198,7 +202,7 @@ func (a *api) upstream() http.Handler {
 	upstream := v1.NewAPI(engine, queryable{o.Queryable, a.db, o.Now}, to, exemplars{a.db},
 		func(context.Context) v1.ScrapePoolsRetriever { return a.scraping() },
 		func(context.Context) v1.TargetRetriever { return a.scraping() },
-		func(context.Context) v1.AlertmanagerRetriever { return nothing{} },
+		func(context.Context) v1.AlertmanagerRetriever { return a.opts.Forwarded },
 		a.upstreamConfig, a.flags(), a.globalURL(), a.whenReady,
 		admin{a.db}, "", false, false, 0, a.log,
 		nil, // rules: it wants Prometheus's own groups
