@@ -126,6 +126,8 @@ func Parse(file string, text []byte) (Config, error) {
 	cfg.Probes, ps = probe.Load(doc, cfg.Collector.Global.ScrapeInterval)
 	add(ps)
 	add(cfg.readRules(doc, dir))
+	add(doc.Decode(&cfg.Journal, "journal"))
+	cfg.Journal.Path = under(dir, cfg.Journal.Path)
 	add(cfg.readServices(doc, dir))
 	cfg.Alerting, ps = alerting.Load(doc, cfg.owners())
 	add(ps)
@@ -137,8 +139,6 @@ func Parse(file string, text []byte) (Config, error) {
 	for i := range cfg.Review.Publish {
 		cfg.Review.Publish[i].Directory = under(dir, cfg.Review.Publish[i].Directory)
 	}
-	add(doc.Decode(&cfg.Journal, "journal"))
-	cfg.Journal.Path = under(dir, cfg.Journal.Path)
 	cfg.Web, ps = web.Load(doc)
 	add(ps)
 	cfg.Warnings = append(cfg.Warnings, cfg.Web.Warnings()...)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -30,11 +31,14 @@ type serviceKeys struct {
 	Rollback yaml.Node `yaml:"rollback"`
 }
 
-// openPlatform opens a platform from its keys, without touching a network.
+// openPlatform opens a platform from its keys, without touching a network or a
+// file.
 type openPlatform func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems)
 
-// platforms are the platforms that are built in.
-func platforms() map[string]openPlatform {
+// platforms are the platforms that are built in. specs is where those that
+// forget what ran keep how to put it back.
+func platforms(specs *rollback.Specs) map[string]openPlatform {
+	_ = specs // for the platforms that need it
 	return map[string]openPlatform{
 		"command": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
 			cfg, ps := command.Decode(doc, path...)
@@ -56,8 +60,9 @@ func (c *Config) readServices(doc *strict.Doc, dir string) strict.Problems {
 	var list []serviceKeys
 	problems = append(problems, doc.Decode(&list, "services")...)
 	seen := map[belay.ServiceID]int{}
+	builtIn := platforms(rollback.NewSpecs(filepath.Join(filepath.Dir(c.Journal.Path), "specs")))
 	for i, keys := range list {
-		s, ps := readService(doc, keys, i)
+		s, ps := readService(doc, keys, i, builtIn)
 		policy, more := rollback.LoadPolicy(doc, base, "services", i, "rollback")
 		s.Policy = policy.Resolve(dir)
 		if doc.Has("services", i, "rollback") { // otherwise its problems were told with the top-level policy
@@ -98,7 +103,7 @@ func serviceNames(services []Service) []string {
 	return slices.Compact(names)
 }
 
-func readService(doc *strict.Doc, keys serviceKeys, i int) (Service, strict.Problems) {
+func readService(doc *strict.Doc, keys serviceKeys, i int, builtIn map[string]openPlatform) (Service, strict.Problems) {
 	var ps strict.Problems
 	s := Service{
 		ID:            belay.ServiceID{Environment: keys.Environment, Name: keys.Name},
@@ -125,12 +130,11 @@ func readService(doc *strict.Doc, keys serviceKeys, i int) (Service, strict.Prob
 	if keys.SLO.Kind != 0 {
 		ps = append(ps, doc.At("slo is not built yet", "a threshold rule on the ratio", "services", i, "slo"))
 	}
-	more := s.openPlatform(doc, keys.Platform, i)
+	more := s.openPlatform(doc, keys.Platform, i, builtIn)
 	return s, append(ps, more...)
 }
 
-func (s *Service) openPlatform(doc *strict.Doc, keys map[string]yaml.Node, i int) strict.Problems {
-	builtIn := platforms()
+func (s *Service) openPlatform(doc *strict.Doc, keys map[string]yaml.Node, i int, builtIn map[string]openPlatform) strict.Problems {
 	var names []string
 	for name := range builtIn {
 		names = append(names, name)
