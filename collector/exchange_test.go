@@ -54,7 +54,7 @@ func TestWhatOthersSendInIsStoredAnnouncedAndRemembered(t *testing.T) {
 	if got := values(t, r, "sent_in"); len(got) != 1 || got[0] != 3 {
 		t.Errorf("stored %v", got)
 	}
-	if !r.Pushed("sent_in") || r.Pushed("scraped") {
+	if !r.Pushed("sent_in") || !r.Pushed("") || r.Pushed("scraped") {
 		t.Error("Pushed must know what was sent in, and only that")
 	}
 	r.stop()

@@ -34,7 +34,7 @@ func (r receiver) AppenderV2(ctx context.Context) storage.AppenderV2 {
 // Pushed reports whether samples of that metric were sent in by others, within
 // the retention, restarts included: whoever reads them cannot rely on Belay
 // having seen them itself. When too many names were sent in to be remembered,
-// it holds for every name.
+// it holds for every name. The empty name asks whether any was sent in.
 func (c *Collector) Pushed(name string) bool { return c.pushes.has(name, time.Now()) }
 
 // Limits of what is remembered of pushes.
@@ -107,8 +107,17 @@ func (p *pushes) keep(retention time.Duration) {
 func (p *pushes) has(name string, now time.Time) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
+	counts := func(at time.Time) bool { return now.Sub(at) <= p.within+rememberEach }
+	if name == "" {
+		for _, at := range p.last {
+			if counts(at) {
+				return true
+			}
+		}
+		return p.flood
+	}
 	at, ok := p.last[name]
-	return p.flood || ok && now.Sub(at) <= p.within+rememberEach
+	return p.flood || ok && counts(at)
 }
 
 // add writes the names down; each at most once in a while.

@@ -234,7 +234,7 @@ func (p *parts) buildAct() error {
 	interval := p.scrapeInterval(belay.ServiceID{})
 	var err error
 	p.rollback, err = rollback.New(services, rollback.Options{
-		Journal: p.base.journal, Alerts: p.engine.Alerts, Judgements: p.engine.Judgements, Lag: p.engine.Lag,
+		Journal: p.base.journal, Alerts: p.engine.Alerts, Judgements: p.engine.Judgements, Lag: p.engine.Lag, Foreign: p.foreign,
 		MaxLag:     max(15*time.Second, 2*interval),
 		StaleAfter: max(10*time.Second, 4*interval),
 		Emergency:  func(kind, text string) { p.emergency.Tell(context.Background(), kind, text) },

@@ -35,6 +35,10 @@ type Options struct {
 	StaleAfter time.Duration            // data older than this proves nothing; 0 is 1 m
 	Tick       time.Duration            // how often each service is looked at when nothing happens; 0 is 1 s
 	Emergency  func(kind, text string)  // tells people when the journal cannot; nil is silence
+	// Foreign says why what an alert rests on is not only what Belay itself
+	// scraped and judged, as the end of a sentence that begins with the alert's
+	// name; "" when it is. nil is as if all were Belay's own.
+	Foreign func(a belay.Alert) string
 	Logger     *slog.Logger
 }
 
@@ -67,6 +71,9 @@ func New(services []Service, opts Options) (*Controller, error) {
 	}
 	if opts.Emergency == nil {
 		opts.Emergency = func(string, string) {}
+	}
+	if opts.Foreign == nil {
+		opts.Foreign = func(belay.Alert) string { return "" }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
