@@ -61,11 +61,11 @@ type SlackChannel struct {
 
 // Slack is the app by which Belay speaks in Slack.
 type Slack struct {
-	APIURL            string `yaml:"api_url"` // for tests and proxies; "" is Slack's own
-	BotToken          Secret `yaml:"bot_token"`
-	BotTokenFile      string `yaml:"bot_token_file"`
-	AppTokenFile      string `yaml:"app_token_file"`
-	SigningSecretFile string `yaml:"signing_secret_file"`
+	APIURL            string `yaml:"api_url"`             // for tests and proxies; "" is Slack's own
+	BotToken          Secret `yaml:"bot_token"`           // the app's bot token, or ${NAME} of the environment; better is bot_token_file
+	BotTokenFile      string `yaml:"bot_token_file"`      // holds the app's bot token, xoxb-…
+	AppTokenFile      string `yaml:"app_token_file"`      // holds the app-level token of Socket Mode, xapp-…
+	SigningSecretFile string `yaml:"signing_secret_file"` // holds the secret by which Slack signs what it sends
 }
 
 // Token returns the bot token, read from its file where it has one.

@@ -52,9 +52,10 @@ type Config struct {
 type Metrics struct {
 	Path      string         `yaml:"path"`      // folder of the database; relative to the configuration file
 	Retention model.Duration `yaml:"retention"` // older samples are deleted
-	Keep      string         `yaml:"keep"`      // KeepAll or KeepNeeded
+	Keep      string         `yaml:"keep"`      // every sample, or only what a rule, a review or a dashboard can read; one of all, needed
 
-	// Source, unless nil, is asked instead of the embedded database.
+	// Source is a Prometheus, Thanos, Mimir or VictoriaMetrics that is asked
+	// instead of the embedded database.
 	Source *source.Config `yaml:"source"`
 }
 

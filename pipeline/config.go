@@ -50,14 +50,14 @@ type Config struct {
 
 // Global are Belay's own keys of `global`; Prometheus's are the collector's.
 type Global struct {
-	Evaluation  string         `yaml:"evaluation"` // on_scrape or interval
-	MinInterval model.Duration `yaml:"min_interval"`
-	ExternalURL string         `yaml:"external_url"`
+	Evaluation  string         `yaml:"evaluation"`   // judge when samples arrive, or at evaluation_interval alone; one of on_scrape, interval
+	MinInterval model.Duration `yaml:"min_interval"` // a group is judged at most this often
+	ExternalURL string         `yaml:"external_url"` // where people reach the pages; links in messages lead there
 }
 
 // JournalConfig is the section journal.
 type JournalConfig struct {
-	Path string `yaml:"path"` // relative to the configuration file
+	Path string `yaml:"path"` // a SQLite file, relative to the configuration file; belay.token, the admin token, is made beside it
 }
 
 // A Service is one entry of services.

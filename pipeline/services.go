@@ -17,18 +17,37 @@ import (
 
 // serviceKeys is one entry of services as it stands in the file.
 type serviceKeys struct {
-	Name          string               `yaml:"name"`
-	Environment   string               `yaml:"environment"`
-	Match         map[string]string    `yaml:"match"`
-	RevisionLabel string               `yaml:"revision_label"`
-	Platform      map[string]yaml.Node `yaml:"platform"`
-	DependsOn     []string             `yaml:"depends_on"`
-	Owners        struct {
-		SlackChannel string   `yaml:"slack_channel"`
-		Approvers    []string `yaml:"approvers"`
-	} `yaml:"owners"`
-	SLO      yaml.Node `yaml:"slo"`
-	Rollback yaml.Node `yaml:"rollback"`
+	Name          string            `yaml:"name"`           // letters, digits, '.', '_' and '-'; unlike that of every other service of its environment
+	Environment   string            `yaml:"environment"`    // where it runs; production unless given
+	Match         map[string]string `yaml:"match"`          // labels that tie series and alerts to it, {service: NAME} unless given; the service that asks for most wins
+	RevisionLabel string            `yaml:"revision_label"` // the label by which its series tell old from new
+	Platform      platform          `yaml:"platform"`       // what deployed it, and takes it back; exactly one
+	DependsOn     []string          `yaml:"depends_on"`     // NAME or ENVIRONMENT/NAME of services whose deployments are suspects, too
+	Owners        ownerKeys         `yaml:"owners"`         // who is told, and who may approve
+	SLO           yaml.Node         `yaml:"slo"`            // not built yet
+	Rollback      overrides         `yaml:"rollback"`       // overrides the policy, key by key
+}
+
+type ownerKeys struct {
+	SlackChannel string   `yaml:"slack_channel"` // is told of this service's incidents
+	Approvers    []string `yaml:"approvers"`     // people, or @GROUP of people, who may approve
+}
+
+type (
+	platform  map[string]yaml.Node // platformKeys, read by the platform itself
+	overrides yaml.Node            // rollback.Policy, read over the one at the top
+)
+
+// UnmarshalYAML keeps the keys for later.
+func (o *overrides) UnmarshalYAML(n *yaml.Node) error {
+	*o = overrides(*n)
+	return nil
+}
+
+// platformKeys are the keys of a platform with their types: for those who
+// describe the file. Who adds to platforms adds here; a test compares the two.
+type platformKeys struct {
+	Command *command.Config `yaml:"command"` // three programs of yours; see rollback/command/README.md
 }
 
 // openPlatform opens a platform from its keys, without touching a network or a
@@ -134,7 +153,7 @@ func readService(doc *strict.Doc, keys serviceKeys, i int, builtIn map[string]op
 	return s, append(ps, more...)
 }
 
-func (s *Service) openPlatform(doc *strict.Doc, keys map[string]yaml.Node, i int, builtIn map[string]openPlatform) strict.Problems {
+func (s *Service) openPlatform(doc *strict.Doc, keys platform, i int, builtIn map[string]openPlatform) strict.Problems {
 	var names []string
 	for name := range builtIn {
 		names = append(names, name)

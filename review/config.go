@@ -14,7 +14,7 @@ import (
 // Config is the key `review` of the configuration.
 type Config struct {
 	Publish  []Publication  `yaml:"publish"`
-	Required []string       `yaml:"required"` // which incidents must have a finished review; read, not yet acted on
+	Required []string       `yaml:"required"` // matchers: which incidents must have a finished review; read, not yet acted on
 	Due      model.Duration `yaml:"due"`      // when it should be finished; read, not yet acted on
 }
 

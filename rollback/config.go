@@ -20,20 +20,20 @@ import (
 // A Policy says when Belay may roll a service back. It is the key `rollback`
 // at the top of the configuration, overridden key by key in a service.
 type Policy struct {
-	Mode              belay.Mode     `yaml:"mode"`
-	When              []string       `yaml:"when"`
-	AttributionWindow model.Duration `yaml:"attribution_window"`
-	Veto              model.Duration `yaml:"veto"`
-	Soak              model.Duration `yaml:"soak"`
-	RecoveryHold      model.Duration `yaml:"recovery_hold"`
-	RecoveryTimeout   model.Duration `yaml:"recovery_timeout"` // converge, and prove, within this; then people are paged
-	Cooldown          model.Duration `yaml:"cooldown"`
-	VetoUndelivered   string         `yaml:"veto_undelivered"`
-	AllowChecked      bool           `yaml:"allow_checked"`
-	Failed            string         `yaml:"failed"`
-	KillSwitchFile    string         `yaml:"kill_switch_file"`
-	Budget            Budget         `yaml:"budget"`
-	Freeze            []Freeze       `yaml:"freeze"`
+	Mode              belay.Mode     `yaml:"mode"`               // what Belay may do by itself
+	When              []string       `yaml:"when"`               // matchers, all of which must match: which alerts may lead to a rollback
+	AttributionWindow model.Duration `yaml:"attribution_window"` // how long before the alert a deployment may have begun to be a suspect
+	Veto              model.Duration `yaml:"veto"`               // the countdown of mode auto, once people were told; anyone may say Stop
+	Soak              model.Duration `yaml:"soak"`               // a revision is known good after this long, converged and green
+	RecoveryHold      model.Duration `yaml:"recovery_hold"`      // the service must stay well this long before recovery is believed
+	RecoveryTimeout   model.Duration `yaml:"recovery_timeout"`   // converge, and prove, within this; then people are paged
+	Cooldown          model.Duration `yaml:"cooldown"`           // between two rollbacks of a service
+	VetoUndelivered   string         `yaml:"veto_undelivered"`   // when nobody could be told of the countdown; one of approve, proceed
+	AllowChecked      bool           `yaml:"allow_checked"`      // mode auto also on platforms that compare and then write, not atomically
+	Failed            string         `yaml:"failed"`             // K of N judgements on new data must fail before a rollback is considered
+	KillSwitchFile    string         `yaml:"kill_switch_file"`   // while this file exists nothing acts; relative to the configuration file
+	Budget            Budget         `yaml:"budget"`             // bounds for all services together
+	Freeze            []Freeze       `yaml:"freeze"`             // named times in which nothing is rolled back automatically
 
 	matchers  []*amlabels.Matcher
 	failures  int // k of
@@ -44,15 +44,15 @@ type Policy struct {
 
 // A Budget bounds what Belay does to all services together.
 type Budget struct {
-	InFlight        int    `yaml:"in_flight"`
-	PerHour         int    `yaml:"per_hour"`
-	ShareOfServices string `yaml:"share_of_services"`
+	InFlight        int    `yaml:"in_flight"`         // rollbacks at the same time, 1 or more
+	PerHour         int    `yaml:"per_hour"`          // rollbacks in one hour, 1 or more
+	ShareOfServices string `yaml:"share_of_services"` // of all services, that may be rolled back within an hour
 }
 
 // A Freeze is a named time in which nothing is rolled back automatically.
 type Freeze struct {
-	Name          string                      `yaml:"name"`
-	TimeIntervals []timeinterval.TimeInterval `yaml:"time_intervals"`
+	Name          string                      `yaml:"name"`           // is shown where the freeze says no
+	TimeIntervals []timeinterval.TimeInterval `yaml:"time_intervals"` // Alertmanager's, in UTC: times, weekdays, days_of_month, months, years
 }
 
 // DefaultPolicy returns the policy of a file that says nothing.

@@ -16,7 +16,7 @@ const DefaultListen = "127.0.0.1:9720"
 
 // Config is the section web of the configuration, with what belongs to it.
 type Config struct {
-	Listen     string `yaml:"listen"`      // host:port; other hosts can reach it only where there is a tokens_file
+	Listen     string `yaml:"listen"`      // host:port, 127.0.0.1:9720 unless given; other hosts can reach it only where there is a tokens_file
 	ConfigFile string `yaml:"config_file"` // TLS and basic auth, as the exporters of Prometheus read them
 	TokensFile string `yaml:"tokens_file"` // who may do what; without it everyone on this host may read
 

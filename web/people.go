@@ -25,7 +25,7 @@ type Token struct {
 // A Person is one entry of people: one identity over Slack, web and command
 // line.
 type Person struct {
-	Name        string   `yaml:"name"`
+	Name        string   `yaml:"name"`         // by which approvals and the journal know them
 	Slack       string   `yaml:"slack"`        // the id of the Slack user, such as U123
 	Groups      []string `yaml:"groups"`       // named as @group where groups may stand
 	TokenSHA256 string   `yaml:"token_sha256"` // of the person's token; none: cannot sign in

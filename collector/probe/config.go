@@ -26,27 +26,27 @@ const bodyLimit = 16 << 20
 // A Probe is one element of the key `probes`: a check from outside, done again
 // and again. It has exactly one kind.
 type Probe struct {
-	Name     string         `yaml:"name"`
+	Name     string         `yaml:"name"`     // is unlike that of any other probe; becomes a label
 	Service  string         `yaml:"service"`  // becomes a label
 	Interval model.Duration `yaml:"interval"` // global.scrape_interval unless given
 	Timeout  model.Duration `yaml:"timeout"`  // 10s, or the interval where that is shorter
 
-	HTTP *HTTP `yaml:"http"`
-	TCP  *TCP  `yaml:"tcp"`
-	DNS  *DNS  `yaml:"dns"`
-	GRPC *GRPC `yaml:"grpc"`
-	ICMP *ICMP `yaml:"icmp"`
+	HTTP *HTTP `yaml:"http"` // asks for a page
+	TCP  *TCP  `yaml:"tcp"`  // opens a connection
+	DNS  *DNS  `yaml:"dns"`  // asks a server for a name
+	GRPC *GRPC `yaml:"grpc"` // asks a gRPC server for its health
+	ICMP *ICMP `yaml:"icmp"` // pings a host
 }
 
 // HTTP asks for a page. Keys of Prometheus's HTTP client belong to it, too:
 // basic_auth, authorization, tls_config, proxy_url and so on.
 type HTTP struct {
-	URL              string                      `yaml:"url"`
+	URL              string                      `yaml:"url"`           // of the page
 	Method           string                      `yaml:"method"`        // GET unless given
 	ExpectStatus     Codes                       `yaml:"expect_status"` // one or several; 2xx unless given
 	ExpectBody       string                      `yaml:"expect_body"`   // a regular expression that must match
-	Headers          map[string]string           `yaml:"headers"`
-	Body             string                      `yaml:"body"`
+	Headers          map[string]string           `yaml:"headers"`       // to send
+	Body             string                      `yaml:"body"`          // to send
 	HTTPClientConfig promconfig.HTTPClientConfig `yaml:",inline"`
 }
 
@@ -72,32 +72,32 @@ func (c *Codes) UnmarshalYAML(read func(any) error) error {
 
 // TCP opens a connection.
 type TCP struct {
-	Address   string               `yaml:"address"` // host:port
-	TLS       bool                 `yaml:"tls"`
-	TLSConfig promconfig.TLSConfig `yaml:"tls_config"`
-	Send      string               `yaml:"send"`   // a line to send first
-	Expect    string               `yaml:"expect"` // a regular expression for a line of the answer
+	Address   string               `yaml:"address"`    // host:port
+	TLS       bool                 `yaml:"tls"`        // speak TLS
+	TLSConfig promconfig.TLSConfig `yaml:"tls_config"` // as in Prometheus
+	Send      string               `yaml:"send"`       // a line to send first
+	Expect    string               `yaml:"expect"`     // a regular expression for a line of the answer
 }
 
 // DNS asks a server for a name.
 type DNS struct {
-	Server    string `yaml:"server"` // host or host:port
-	QueryName string `yaml:"query_name"`
-	QueryType string `yaml:"query_type"` // A unless given
-	Transport string `yaml:"transport"`  // udp, or tcp
+	Server    string `yaml:"server"`     // host or host:port
+	QueryName string `yaml:"query_name"` // the name to ask for
+	QueryType string `yaml:"query_type"` // of the record; A unless given
+	Transport string `yaml:"transport"`  // one of udp, tcp; udp unless given
 }
 
 // GRPC asks for the health of a gRPC server, by its standard health service.
 type GRPC struct {
-	Address   string               `yaml:"address"` // host:port
-	Service   string               `yaml:"service"`
-	TLS       bool                 `yaml:"tls"`
-	TLSConfig promconfig.TLSConfig `yaml:"tls_config"`
+	Address   string               `yaml:"address"`    // host:port
+	Service   string               `yaml:"service"`    // by its full name; none asks for the whole server
+	TLS       bool                 `yaml:"tls"`        // speak TLS
+	TLSConfig promconfig.TLSConfig `yaml:"tls_config"` // as in Prometheus
 }
 
 // ICMP pings a host.
 type ICMP struct {
-	Host string `yaml:"host"`
+	Host string `yaml:"host"` // a name or an address
 }
 
 // Load reads `probes`. every is how often they run where they do not say; 0 is

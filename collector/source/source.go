@@ -29,7 +29,7 @@ const (
 // Config is the key metrics.source.
 type Config struct {
 	URL              promconfig.URL              `yaml:"url"`     // where /api/v1 is found below
-	Timeout          model.Duration              `yaml:"timeout"` // of one query
+	Timeout          model.Duration              `yaml:"timeout"` // of one query; 30s unless given
 	HTTPClientConfig promconfig.HTTPClientConfig `yaml:",inline"`
 }
 
