@@ -118,11 +118,14 @@ func actions(p *parts) web.Actions {
 			return rb, refusals(err)
 		},
 		RollbackStart: func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error) {
+			if err := p.mayApprove(s, actor, nil); err != nil {
+				return belay.Rollback{}, refusals(err)
+			}
 			rb, err := p.rollback.Start(ctx, s, actor)
 			return rb, refusals(err)
 		},
 		RollbackApprove: func(ctx context.Context, id, plan, actor string) error {
-			return refusals(p.rollback.Approve(ctx, id, plan, actor))
+			return refusals(p.approve(ctx, id, plan, actor))
 		},
 		RollbackStop: func(ctx context.Context, id, actor, reason string) error {
 			if id == web.StopAll {
@@ -131,6 +134,9 @@ func actions(p *parts) web.Actions {
 			return refusals(p.rollback.Stop(ctx, id, actor, reason))
 		},
 		RollbackRelease: func(ctx context.Context, s belay.ServiceID, c belay.Content, actor string) error {
+			if err := p.mayApprove(s, actor, nil); err != nil {
+				return refusals(err)
+			}
 			return refusals(p.rollback.Release(ctx, s, c, actor))
 		},
 		Ack: func(ctx context.Context, id, actor, _ string) error { return refusals(p.incidents.Ack(ctx, id, actor)) },

@@ -69,6 +69,8 @@ type Service struct {
 	Platform      rollback.Platform // nil without one
 	DependsOn     []belay.ServiceID
 	SlackChannel  string
+	Approvers     []string // people and @groups
+	FourEyes      bool
 	Policy        rollback.Policy
 }
 
@@ -141,6 +143,7 @@ func Parse(file string, text []byte) (Config, error) {
 	}
 	cfg.Web, ps = web.Load(doc)
 	add(ps)
+	add(cfg.checkApprovers(doc))
 	cfg.Warnings = append(cfg.Warnings, cfg.Web.Warnings()...)
 	cfg.Hash = cfg.hashed(text)
 	return cfg, problems.Err()

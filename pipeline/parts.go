@@ -17,6 +17,7 @@ import (
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/alerting/forward"
+	"github.com/belaydev/belay/alerting/slack"
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/source"
 	"github.com/belaydev/belay/review"
@@ -41,6 +42,7 @@ type parts struct {
 	review    *review.Writer
 	server    *web.Server
 	destined  []alerting.Destination
+	desk      *slack.Desk    // nil where messages carry no buttons
 	source    *source.Source // nil unless metrics.source names one
 }
 
@@ -64,6 +66,9 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(named(ctx, "rollback", p.rollback.Run))
 	if p.forward != nil {
 		g.Go(named(ctx, "alerting", p.forward.Run))
+	}
+	if p.desk != nil {
+		g.Go(named(ctx, "slack", p.desk.Run))
 	}
 	collected := func(part func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -246,6 +251,9 @@ func (p *parts) buildAct() error {
 // buildWeb makes what people and programs look at.
 func (p *parts) buildWeb() error {
 	var err error
+	if p.desk, err = slack.NewDesk(p.cfg.Alerting.Slack, slack.DeskOptions{Decide: p.click, Refused: p.base.strange, Log: p.log}); err != nil {
+		return err
+	}
 	p.server, err = web.New(p.cfg.Web, web.Options{
 		View: p.base.view, Journal: p.base.journal, Services: p.serviceInfo(),
 		Alerts: p.engine.Alerts, Judgements: p.engine.Judgements,
@@ -253,7 +261,7 @@ func (p *parts) buildWeb() error {
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
 		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(p.registry),
-		Actions: actions(p), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version,
+		Actions: actions(p), Slack: p.interactions(), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version,
 		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
 	})
 	if err != nil {

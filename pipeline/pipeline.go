@@ -68,6 +68,7 @@ type base struct {
 	token     string
 	tokenFile string
 	reloads   reloads
+	watchman  watchman
 
 	present atomic.Pointer[parts] // those that follow the present configuration
 	swap    chan swap

@@ -30,7 +30,8 @@ type serviceKeys struct {
 
 type ownerKeys struct {
 	SlackChannel string   `yaml:"slack_channel"` // is told of this service's incidents
-	Approvers    []string `yaml:"approvers"`     // people, or @GROUP of people, who may approve
+	Approvers    []string `yaml:"approvers"`     // people, or @GROUP of people, who may order and approve a rollback; none: whoever has the scope, nobody in Slack
+	FourEyes     bool     `yaml:"four_eyes"`     // whoever deployed the suspect may not approve taking it back
 }
 
 type (
@@ -129,6 +130,8 @@ func readService(doc *strict.Doc, keys serviceKeys, i int, builtIn map[string]op
 		Match:         keys.Match,
 		RevisionLabel: keys.RevisionLabel,
 		SlackChannel:  keys.Owners.SlackChannel,
+		Approvers:     keys.Owners.Approvers,
+		FourEyes:      keys.Owners.FourEyes,
 	}
 	if s.ID.Environment == "" {
 		s.ID.Environment = belay.DefaultEnvironment

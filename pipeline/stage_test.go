@@ -129,11 +129,16 @@ groups:
 
 func newStage(t *testing.T, journalDir string) *stage {
 	t.Helper()
+	return newStageOn(t, journalDir, slacktest.New(slacktest.Options{Channels: []string{"checkout"}}))
+}
+
+func newStageOn(t *testing.T, journalDir string, slack *slacktest.Server) *stage {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, dir: t.TempDir(), slack: slacktest.New(slacktest.Options{Channels: []string{"checkout"}})}
+	s := &stage{t: t, dir: t.TempDir(), slack: slack}
 	if journalDir == "" {
 		journalDir = s.dir
 	}
@@ -155,6 +160,15 @@ func (s *stage) put(name, text string) string {
 		s.t.Fatal(err)
 	}
 	return path
+}
+
+func (s *stage) read(name string) string {
+	s.t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
 }
 
 func (s *stage) running() string {

@@ -36,6 +36,7 @@ type Options struct {
 	Actions    Actions                                  //
 	Gatherer   prometheus.Gatherer                      // of /metrics
 	Prometheus http.Handler                             // Prometheus's API, at /api/v1/ and /federate; nil: not served
+	Slack      http.Handler                             // takes what people press in Slack; nil: nobody does
 	Log        *slog.Logger                             // nil discards
 
 	Version      string

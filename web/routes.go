@@ -69,6 +69,8 @@ func (s *Server) table() []route {
 		{post, "/api/v1/write", alert, s.prometheus},
 		{get, "/federate", read, s.prometheus},
 
+		{post, "/slack/interactions", free, s.slack}, // signed by Slack
+
 		{get, "/signin", free, s.pageSignIn},
 		{post, "/signin", free, s.signIn},
 		{post, "/signout", free, s.signOut},
@@ -206,6 +208,15 @@ func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.opts.Prometheus.ServeHTTP(w, r)
 	}
+}
+
+// slack hands over what people press in Slack. Its handler checks who sent it.
+func (s *Server) slack(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Slack == nil {
+		s.fail(w, r, http.StatusNotFound, "no buttons come here: slack.signing_secret_file is not set")
+		return
+	}
+	s.opts.Slack.ServeHTTP(w, r)
 }
 
 type errorPage struct {

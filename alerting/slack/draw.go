@@ -18,14 +18,18 @@ type drawing struct {
 	needed []slack.Block // without what it can do without
 }
 
-// draw lays a message out. It keeps all of Slack's limits whatever the
-// message holds, and calls nobody.
-func draw(m alerting.Message) drawing {
+// draw lays a message out, with buttons where somebody takes what they ask for.
+// It keeps all of Slack's limits whatever the message holds, and calls nobody.
+func draw(m alerting.Message, interactive bool) drawing {
 	var d drawing
 	if m.Kind == alerting.Reply {
 		d = drawReply(m)
 	} else {
 		d = drawParent(m)
+	}
+	if interactive {
+		pressed := buttons(m)
+		d.all, d.needed = slices.Concat(d.all, pressed), slices.Concat(d.needed, pressed)
 	}
 	d.key = m.Key
 	if len(d.all) > maxBlocks || weight(d.all) > maxAll {
@@ -240,6 +244,12 @@ func weight(blocks []slack.Block) int {
 			count(b.Text)
 			for _, f := range b.Fields {
 				count(f)
+			}
+		case *slack.ActionBlock:
+			for _, e := range b.Elements.ElementSet {
+				if button, ok := e.(*slack.ButtonBlockElement); ok {
+					count(button.Text)
+				}
 			}
 		case *slack.ContextBlock:
 			for _, e := range b.ContextElements.Elements {

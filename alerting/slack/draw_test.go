@@ -73,6 +73,12 @@ func countdown() alerting.Message {
 	return message(incident(belay.Triggered), rollback(belay.RollbackCountdown, "told; waiting"), at(3, 24))
 }
 
+func awaiting() alerting.Message {
+	r := rollback(belay.RollbackAwaiting, "waits for a person's approval")
+	r.Mode, r.Plan, r.VetoUntil, r.ApproveUntil = belay.ModeApprove, "0a1b2c3d4e5f", time.Time{}, at(33, 24)
+	return message(incident(belay.Triggered), r, at(3, 24))
+}
+
 func refused() alerting.Message {
 	r := rollback(belay.RollbackRefused, "the mode of checkout production is notify")
 	r.Mode = belay.ModeNotify
@@ -134,13 +140,13 @@ func TestEachStateLooksLikeItsGoldenFile(t *testing.T) {
 	reviewed := reply("C1:1.2", belay.KindReview, "The review is drafted.")
 	reviewed.Links.Review = "http://127.0.0.1:9720/reviews/i-1"
 	for name, m := range map[string]alerting.Message{
-		"firing": firing(), "countdown": countdown(), "refused": refused(), "rolling_back": rollingBack(),
+		"firing": firing(), "countdown": countdown(), "awaiting": awaiting(), "refused": refused(), "rolling_back": rollingBack(),
 		"not_recovered": notHelped(), "recovered": recovered(),
 		"reply_stopped": stopped, "reply_review": reviewed,
 		"emergency": emergency(t),
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := draw(m)
+			d := draw(m, true)
 			var got bytes.Buffer
 			enc := json.NewEncoder(&got)
 			enc.SetEscapeHTML(false)
@@ -279,7 +285,7 @@ func hostile(pick func() string) []alerting.Message {
 		m.Event.Reason, m.Event.Actor = pick(), pick()
 		return m
 	}
-	return []alerting.Message{fill(firing()), fill(countdown()), fill(refused()), fill(rollingBack()), fill(recovered())}
+	return []alerting.Message{fill(firing()), fill(countdown()), fill(awaiting()), fill(refused()), fill(rollingBack()), fill(recovered())}
 }
 
 // direct is a Slack without a network.
@@ -301,7 +307,7 @@ func checkHarmless(t *testing.T, m alerting.Message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := draw(m); weight(d.all) > maxAll || len(d.all) <= len(d.needed) {
+	if d := draw(m, true); weight(d.all) > maxAll || len(d.all) <= len(d.needed) {
 		t.Errorf("the blocks weigh %d, at most %d is allowed; %d of them, %d needed", weight(d.all), maxAll, len(d.all), len(d.needed))
 	}
 	parent, err := n.Notify(t.Context(), m)

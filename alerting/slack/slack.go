@@ -37,6 +37,7 @@ type Options struct {
 type Notifier struct {
 	api     *slack.Client
 	channel alerting.SlackChannel
+	buttons bool // somebody takes what they ask for
 	log     *slog.Logger
 
 	mu sync.Mutex
@@ -69,7 +70,7 @@ func New(app alerting.Slack, channel alerting.SlackChannel, opts Options) (*Noti
 	if app.APIURL != "" {
 		options = append(options, slack.OptionAPIURL(strings.TrimSuffix(app.APIURL, "/")+"/"))
 	}
-	n := &Notifier{api: slack.New(token, options...), channel: channel, log: log}
+	n := &Notifier{api: slack.New(token, options...), channel: channel, buttons: Interactive(app), log: log}
 	if channelID.MatchString(channel.Channel) {
 		n.id = channel.Channel
 	}
@@ -104,7 +105,7 @@ func (n *Notifier) Notify(ctx context.Context, m alerting.Message) (string, erro
 	default:
 		return "", fmt.Errorf("slack: no such kind of message: %q: %w", m.Kind, alerting.ErrPermanent)
 	}
-	d := draw(m)
+	d := draw(m, n.buttons)
 	ref, err := n.settle(ctx, m, d)
 	if ref != "" || err != nil {
 		return ref, err

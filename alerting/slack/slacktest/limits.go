@@ -19,12 +19,17 @@ const (
 	maxActions     = 25 // elements
 	maxButtonText  = 75
 	maxButtonValue = 2000
-	maxURL         = 3000
-	maxID          = 255 // block_id and action_id
-	maxAltText     = 2000
-	maxText        = 4000  // Slack cuts a post at 40 000 and refuses an edit at 4 000; here both are refused
-	maxAllBlocks   = 11000 // undocumented; messages beyond this were refused in practice
-	maxMetadata    = 16384 // bytes
+
+	maxConfirmTitle  = 100
+	maxConfirmText   = 300
+	maxConfirmButton = 30
+
+	maxURL       = 3000
+	maxID        = 255 // block_id and action_id
+	maxAltText   = 2000
+	maxText      = 4000  // Slack cuts a post at 40 000 and refuses an edit at 4 000; here both are refused
+	maxAllBlocks = 11000 // undocumented; messages beyond this were refused in practice
+	maxMetadata  = 16384 // bytes
 )
 
 // A block is as much of a Block Kit block as is checked and shown.
@@ -56,6 +61,19 @@ type element struct {
 	Style    string          `json:"style"`
 	ImageURL string          `json:"image_url"`
 	AltText  string          `json:"alt_text"`
+	Confirm  *question       `json:"confirm"`
+}
+
+// A question asks once more before a button counts.
+type question struct {
+	Title   *textObj `json:"title"`
+	Text    *textObj `json:"text"`
+	Confirm *textObj `json:"confirm"`
+	Deny    *textObj `json:"deny"`
+}
+
+func (c *question) valid() bool {
+	return c == nil || c.Title.within(maxConfirmTitle) && c.Text.within(maxConfirmText) && c.Confirm.within(maxConfirmButton) && c.Deny.within(maxConfirmButton)
 }
 
 // text returns the element's text, whichever form it has, or nil.
@@ -157,6 +175,7 @@ func (e element) validInContext() bool {
 func (e element) validButton() bool {
 	t := e.text()
 	return e.Type == "button" && t.within(maxButtonText) && t.Type == "plain_text" &&
+		(e.Style == "" || e.Style == "primary" || e.Style == "danger") && e.Confirm.valid() &&
 		length(e.ActionID) <= maxID && length(e.Value) <= maxButtonValue && length(e.URL) <= maxURL
 }
 

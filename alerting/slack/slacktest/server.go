@@ -9,7 +9,7 @@
 // having a workspace; so it is written to production standards, bounded in
 // what it reads, and safe to look at whatever the messages hold.
 //
-// What it is not: a full Slack. It knows the six methods that Belay needs,
+// What it is not: a full Slack. It knows the ten methods that Belay needs,
 // takes any token (or the one it was told), lets everybody post everywhere,
 // and keeps everything in memory. Where Slack is vague it is strict.
 package slacktest
@@ -35,6 +35,12 @@ type Options struct {
 	// Token is the only bot token that is accepted. Empty accepts any token,
 	// but still demands one.
 	Token string
+	// AppToken is the app-level token that opens Socket Mode connections. Empty
+	// opens none.
+	AppToken string
+	// Interactions is where presses are posted while no Socket Mode connection
+	// is open, signed with SigningSecret.
+	Interactions, SigningSecret string
 	// Channels are the names of the channels that exist, without "#". Empty
 	// creates every channel when it is first written to.
 	Channels []string
@@ -57,6 +63,13 @@ type Server struct {
 	lastTS  int64 // microseconds since 1970 of the newest ts given out
 	faults  Faults
 	changes uint64
+
+	triggers  map[string]string // whose they are
+	dialogues map[string]Dialogue
+	whispers  []Whisper
+	tickets   map[string]bool // for Socket Mode connections
+	sockets   sockets
+
 	writeMu sync.Mutex // one WriteJSON at a time, so that the newest state wins
 }
 
@@ -68,11 +81,15 @@ func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: opts, mux: http.NewServeMux()}
+	s := &Server{
+		opts: opts, mux: http.NewServeMux(),
+		triggers: map[string]string{}, dialogues: map[string]Dialogue{}, tickets: map[string]bool{},
+	}
 	for _, name := range opts.Channels {
 		s.addRoom(name)
 	}
 	s.mux.HandleFunc("/api/{method}", s.serveAPI)
+	s.mux.HandleFunc("GET /socket", s.serveSocket)
 	s.mux.HandleFunc("GET /{$}", s.servePage)
 	s.mux.HandleFunc("GET /version", s.serveVersion)
 	s.mux.Handle("GET /page.css", asset("page.css", "text/css; charset=utf-8"))
@@ -137,7 +154,11 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rep := refuse(fate.code)
-	if fate.code == "" {
+	switch {
+	case fate.code != "":
+	case c.method == "apps.connections.open":
+		rep = s.openSocket(r, token(r, c.args))
+	default:
 		rep = s.do(c, token(r, c.args))
 	}
 	if rep.code == "" && c.writes() {
@@ -181,6 +202,15 @@ func (s *Server) do(c call, token string) reply {
 			"url": "http://slack.test/", "team": "Local", "team_id": teamID,
 			"user": "belay", "user_id": botUser, "bot_id": botID,
 		}}
+	case "bots.info":
+		if c.args.Get("bot") != botID {
+			return refuse("bot_not_found")
+		}
+		return reply{fields: map[string]any{"bot": map[string]any{"id": botID, "app_id": appID, "name": "belay", "user_id": botUser}}}
+	case "chat.postEphemeral":
+		return s.whisper(c.args)
+	case "views.open":
+		return s.openView(c.args)
 	case "chat.postMessage":
 		return s.post(c.args)
 	case "chat.update":
@@ -255,6 +285,9 @@ func readArgs(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 func jsonArgs(text []byte) (url.Values, error) {
+	if len(text) == 0 {
+		return url.Values{}, nil
+	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return nil, fmt.Errorf("read JSON: %w", err)
