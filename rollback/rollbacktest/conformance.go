@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,13 +24,29 @@ type Harness struct {
 	Deploy func(t testing.TB, name, body string)
 	// DeployBroken puts a release in place that never converges.
 	DeployBroken func(t testing.TB, name string)
+	// Breakages are the ways in which a release can be stuck here, each to be
+	// told apart by the platform's own words.
+	Breakages []Breakage
 	// Restart starts the present content anew.
 	Restart func(t testing.TB)
+	// Scale runs so many instances of the present content. Instances returns
+	// how many the platform is asked to run.
+	Scale     func(t testing.TB, n int)
+	Instances func(t testing.TB) int
+	// EditLabel changes something about the target that is not what runs: a
+	// label or an annotation of its own, a comment, a note.
+	EditLabel func(t testing.TB)
+	// Reapply puts an earlier release back as a controller does that does not
+	// know of rollbacks. Default: Deploy.
+	Reapply func(t testing.TB, name, body string)
 	// Remove makes a release that does not run impossible to restore.
 	Remove func(t testing.TB, name string)
 	// RestoreLost restores so that the operation is applied and its answer is
 	// lost.
 	RestoreLost func(ctx context.Context, op belay.Operation) error
+	// Race restores, and calls meanwhile after the platform's adapter has read
+	// what runs and before it writes.
+	Race func(ctx context.Context, op belay.Operation, meanwhile func()) error
 	// History returns the changes of content by the platform's own record,
 	// oldest first. By is an operation's id where the platform keeps it, and
 	// never the id of an operation that did not make the change.
@@ -40,6 +55,13 @@ type Harness struct {
 	// Wait is how long the platform may take to converge, or to be seen to be
 	// stuck; default 10 s.
 	Wait time.Duration
+}
+
+// A Breakage is one way in which a release can be stuck.
+type Breakage struct {
+	Name   string                          // in the field's words: image pull, crash loop, unschedulable, quota
+	Deploy func(t testing.TB, name string) // puts such a release in place
+	Says   string                          // what the reason must contain, in any case
 }
 
 // RunConformance proves that a platform keeps the contract of
@@ -54,25 +76,45 @@ func RunConformance(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"content is what runs, not what it is called", (*check).contentIsIdentity},
 		{"it sees a deployment", (*check).seesDeployment},
 		{"a restart is no deployment", (*check).restartIsNoDeployment},
+		{"a change of scale is no deployment", (*check).scaleIsNoDeployment},
+		{"an edited label is no deployment", (*check).labelIsNoDeployment},
+		{"its own rollback is told from a deployment", (*check).knowsItsOwn},
 		{"it restores a known content", (*check).restores},
+		{"a rollback leaves the scale as it is", (*check).restoreKeepsScale},
 		{"it refuses when something else runs, and changes nothing", (*check).refusesSuperseded},
 		{"the same operation twice is one change", (*check).twiceIsOnce},
 		{"the same operation from two callers at once is one change", (*check).concurrentTwiceIsOnce},
 		{"an operation is spent even when the bad content comes back", (*check).spentForEver},
+		{"who puts the bad content back is seen, and not fought", (*check).fought},
+		{"nothing is changed that moved on between reading and writing", (*check).honestCAS},
+		{"deployments and operations that race are each seen for what they are", (*check).racingDeployments},
 		{"of two operations that have seen the same, one wins", (*check).oneWins},
 		{"an operation whose answer was lost can be repeated", (*check).lostAnswer},
 		{"it says that it is stuck, and why", (*check).stuck},
+		{"it names what it is stuck on", nil}, // see breakages
 		{"a revision that has vanished is reported, and nothing is changed", (*check).vanished},
 		{"it ends soon after its context has ended", (*check).endsWithContext},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := newHarness(t)
-			if h.Wait == 0 {
-				h.Wait = 10 * time.Second
+			if tc.run == nil {
+				breakages(t, newHarness)
+				return
 			}
-			tc.run(&check{TB: t, Harness: h, ctx: t.Context()})
+			tc.run(newCheck(t, newHarness))
 		})
 	}
+}
+
+func newCheck(t *testing.T, newHarness func(t *testing.T) Harness) *check {
+	t.Helper()
+	h := newHarness(t)
+	if h.Wait == 0 {
+		h.Wait = 10 * time.Second
+	}
+	if h.Reapply == nil {
+		h.Reapply = h.Deploy
+	}
+	return &check{TB: t, Harness: h, ctx: t.Context()}
 }
 
 // A check is one test's harness with the words that tests are told in.
@@ -341,110 +383,4 @@ func (c *check) endsWithContext() {
 		c.Error("Restore returned no error after its context had ended")
 	}
 	c.changedBy(changes, "op-cancelled", 0)
-}
-
-// goodThenBad deploys two releases and returns their contents; the second runs.
-func (c *check) goodThenBad() (good, bad belay.Content) {
-	c.Helper()
-	good = c.deploy("v1", "a")
-	bad = c.deploy("v2", "b")
-	return good, bad
-}
-
-func (c *check) deploy(name, body string) belay.Content {
-	c.Helper()
-	c.Deploy(c, name, body)
-	return c.state().Revision.Content
-}
-
-func (c *check) state() belay.State {
-	c.Helper()
-	st, err := c.Platform.State(c.ctx, c.Target)
-	if err != nil {
-		c.Fatalf("State: %v", err)
-	}
-	if st.Revision.Content == "" {
-		c.Fatal("State returned no content")
-	}
-	return st
-}
-
-func (c *check) revisions() []belay.Revision {
-	c.Helper()
-	revs, err := c.Platform.Revisions(c.ctx, c.Target)
-	if err != nil {
-		c.Fatalf("Revisions: %v", err)
-	}
-	return revs
-}
-
-func (c *check) operation(id string, seen, to belay.Content) belay.Operation {
-	c.Helper()
-	op := belay.Operation{ID: id, Target: c.Target, Seen: seen, To: belay.Revision{Content: to}, Token: c.state().Token}
-	for _, r := range c.revisions() {
-		if r.Content == to {
-			op.To = r
-		}
-	}
-	return op
-}
-
-func (c *check) together(ops ...belay.Operation) []error {
-	errs := make([]error, len(ops))
-	var wg sync.WaitGroup
-	for i, op := range ops {
-		wg.Go(func() { errs[i] = c.Platform.Restore(c.ctx, op) })
-	}
-	wg.Wait()
-	return errs
-}
-
-// changedBy checks the platform's own record since a number of changes.
-func (c *check) changedBy(since int, op string, want int) {
-	c.Helper()
-	news := c.History(c)[since:]
-	if len(news) != want {
-		c.Errorf("%d changes of content, want %d: %v", len(news), want, news)
-	}
-	for _, n := range news {
-		if n.By != op {
-			c.Errorf("the change was made by %q, want %q", n.By, op)
-		}
-	}
-}
-
-func (c *check) converged(content belay.Content) belay.State {
-	c.Helper()
-	var last belay.State
-	c.eventually("the target did not converge", func() (bool, belay.State) {
-		last = c.state()
-		return last.Progress == belay.Converged && last.Revision.Content == content, last
-	})
-	return last
-}
-
-func (c *check) eventually(otherwise string, ok func() (bool, belay.State)) {
-	c.Helper()
-	deadline := time.Now().Add(c.Wait)
-	for {
-		done, st := ok()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%s within %s: %+v", otherwise, c.Wait, st)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (c *check) next(ctx context.Context, states <-chan belay.State) belay.State {
-	c.Helper()
-	select {
-	case s := <-states:
-		return s
-	case <-ctx.Done():
-		c.Fatalf("Watch told nothing within %s", c.Wait)
-		return belay.State{}
-	}
 }

@@ -79,6 +79,12 @@ func Vanish(c belay.Content) Fault {
 // HangUntilDone does nothing until the context ends.
 func HangUntilDone() Fault { return Fault{Hang: true} }
 
+// Meanwhile calls somebody else's hands between reading and writing. They may
+// use the platform as anybody does.
+func Meanwhile(do func()) Fault {
+	return Fault{Before: func(f *Fake) { f.mu.Unlock(); do(); f.mu.Lock() }}
+}
+
 // Times repeats a fault, for Inject.
 func Times(n int, f Fault) []Fault { return slices.Repeat([]Fault{f}, n) }
 
@@ -96,6 +102,7 @@ type Fake struct {
 	faults    []Fault
 	readErrs  []error
 	restores  int
+	instances int
 	watchers  map[chan struct{}]bool
 }
 
@@ -107,7 +114,7 @@ var (
 // NewFake returns a platform on which nothing runs yet.
 func NewFake(t belay.Target, cas rollback.CAS) *Fake {
 	return &Fake{
-		target:   t,
+		target: t, instances: 1,
 		caps:     rollback.Capabilities{CAS: cas, Stamped: true},
 		applied:  map[string]belay.Content{},
 		watchers: map[chan struct{}]bool{},
@@ -137,6 +144,21 @@ func (f *Fake) Restart() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tell()
+}
+
+// Scale runs so many instances of the same content.
+func (f *Fake) Scale(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.instances = n
+	f.tell()
+}
+
+// Instances returns how many instances run.
+func (f *Fake) Instances() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.instances
 }
 
 // SetProgress says how the present content fares.

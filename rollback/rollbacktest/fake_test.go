@@ -21,6 +21,13 @@ func revision(name, body string) belay.Revision {
 	return belay.Revision{Content: belay.Content(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(body)))), Version: name}
 }
 
+func breakage(f *rollbacktest.Fake, name, says string) rollbacktest.Breakage {
+	return rollbacktest.Breakage{Name: name, Says: name, Deploy: func(testing.TB, string) {
+		f.Deploy(revision("v2", name))
+		f.SetProgress(belay.Stuck, says)
+	}}
+}
+
 func TestFakeConforms(t *testing.T) {
 	for _, cas := range []rollback.CAS{rollback.Atomic, rollback.Checked, rollback.None} {
 		t.Run(string(cas), func(t *testing.T) {
@@ -38,10 +45,24 @@ func TestFakeConforms(t *testing.T) {
 						f.Deploy(revision(name, "broken"))
 						f.SetProgress(belay.Stuck, "crash loop: exit status 2")
 					},
-					Restart: func(testing.TB) { f.Restart() },
-					Remove:  func(_ testing.TB, name string) { f.Vanish(names[name]) },
+					Breakages: []rollbacktest.Breakage{
+						breakage(f, "image pull", "image pull: not found"),
+						breakage(f, "crash loop", "crash loop: exit status 2"),
+						breakage(f, "unschedulable", "unschedulable: no node has room"),
+						breakage(f, "quota", "quota: 10 of 10 CPUs are taken"),
+					},
+					Restart:   func(testing.TB) { f.Restart() },
+					Scale:     func(_ testing.TB, n int) { f.Scale(n) },
+					Instances: func(testing.TB) int { return f.Instances() },
+					EditLabel: func(testing.TB) { f.Restart() },
+					Reapply:   func(_ testing.TB, name, body string) { f.Reapply(revision(name, body)) },
+					Remove:    func(_ testing.TB, name string) { f.Vanish(names[name]) },
 					RestoreLost: func(ctx context.Context, op belay.Operation) error {
 						f.Inject(rollbacktest.TimeoutButApplied())
+						return f.Restore(ctx, op)
+					},
+					Race: func(ctx context.Context, op belay.Operation, meanwhile func()) error {
+						f.Inject(rollbacktest.Meanwhile(meanwhile))
 						return f.Restore(ctx, op)
 					},
 					History: func(testing.TB) []rollbacktest.Change { return f.History() },

@@ -47,6 +47,10 @@ func TestTheCommandPlatformWithReleasesConforms(t *testing.T) {
 		s := open(t)
 		startSupervisor(t, s)
 		lossy := platform(t, s, "as-releases-lost")
+		broken := func(t testing.TB, name string) {
+			add(t, s, name, "", Manifest{Version: "broken", Argv: []string{self(t), "as-shop-broken"}})
+			deploy(t, s, name)
+		}
 		return rollbacktest.Harness{
 			Platform: platform(t, s, "as-releases"),
 			Target:   belay.Target{Service: belay.ServiceID{Environment: "production", Name: s.name}, Platform: "command"},
@@ -56,10 +60,8 @@ func TestTheCommandPlatformWithReleasesConforms(t *testing.T) {
 				}
 				deploy(t, s, name)
 			},
-			DeployBroken: func(t testing.TB, name string) {
-				add(t, s, name, "", Manifest{Version: "broken", Argv: []string{self(t), "as-shop-broken"}})
-				deploy(t, s, name)
-			},
+			DeployBroken: broken,
+			Breakages:    []rollbacktest.Breakage{{Name: "crash loop", Deploy: broken, Says: "crash loop: exit status 2"}},
 			Restart: func(t testing.TB) {
 				if err := s.Restart(); err != nil {
 					t.Fatal(err)
@@ -71,6 +73,26 @@ func TestTheCommandPlatformWithReleasesConforms(t *testing.T) {
 				}
 			},
 			RestoreLost: func(ctx context.Context, op belay.Operation) error { return lossy.Restore(ctx, op) },
+			Race: func(ctx context.Context, op belay.Operation, meanwhile func()) error {
+				done := make(chan error, 1)
+				go func() { done <- platform(t, s, "as-releases-raced").Restore(ctx, op) }()
+				gate := filepath.Join(filepath.Dir(s.dir), "raced")
+				for {
+					if _, err := os.Stat(gate); err == nil {
+						break
+					}
+					select {
+					case err := <-done:
+						return err // it never came so far
+					case <-time.After(2 * time.Millisecond):
+					}
+				}
+				meanwhile()
+				if err := os.Remove(gate); err != nil {
+					return err
+				}
+				return <-done
+			},
 			History: func(t testing.TB) []rollbacktest.Change {
 				log, err := s.Log()
 				if err != nil {

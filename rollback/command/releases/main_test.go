@@ -34,6 +34,18 @@ func TestMain(m *testing.M) {
 	case "as-releases-lost": // does its work, and the answer is lost
 		Main(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 		os.Exit(1)
+	case "as-releases-raced": // has read what runs, and waits until somebody has come between
+		gate := filepath.Join(args[1], "raced")
+		if err := os.WriteFile(gate, nil, 0o600); err != nil {
+			panic(err)
+		}
+		for {
+			if _, err := os.Stat(gate); err != nil || ctx.Err() != nil {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		os.Exit(Main(ctx, args, os.Stdin, os.Stdout, os.Stderr))
 	case "as-activate-dying": // DIR SERVICE OP SEEN TO STEP
 		dying(args)
 	case "as-shop": // serves until it is told to stop
