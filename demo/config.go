@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,9 @@ const (
 	goodVersion = "1.41.3"
 	nextVersion = "1.42.0"
 	slackToken  = "xoxb-local-demo"
+
+	slackAppToken = "xapp-local-demo"
+	slackVisitor  = "U0YOU" // who presses the buttons of the demo's Slack page
 )
 
 // A tempo is how fast an incident runs: what takes minutes or hours in
@@ -58,7 +62,7 @@ type addresses struct{ Shop, Gateway, Belay, Slack string }
 func writeConfig(d *directory, binary string, t tempo, at addresses) error {
 	values := map[string]any{
 		"T": t, "Short": t.short(), "At": at, "Service": serviceName, "Channel": channelName,
-		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "Rules": rulesFile,
+		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "AppTokenFile": appTokenFile, "You": slackVisitor, "Rules": rulesFile,
 		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
 	for _, f := range []struct {
@@ -73,7 +77,10 @@ func writeConfig(d *directory, binary string, t tempo, at addresses) error {
 			return err
 		}
 	}
-	return writeFile(d.file(tokenFile), []byte(slackToken+"\n"))
+	return errors.Join(
+		writeFile(d.file(tokenFile), []byte(slackToken+"\n")),
+		writeFile(d.file(appTokenFile), []byte(slackAppToken+"\n")),
+	)
 }
 
 func writeFile(path string, text []byte) error {
@@ -127,7 +134,7 @@ services:
         restore: [<<q .Binary>>, releases, --dir, <<q .Releases>>, activate, <<.Service>>]
         timeout: 15s
         poll: <<d .T.Poll>>
-    owners: {slack_channel: "#<<.Channel>>"}
+    owners: {slack_channel: "#<<.Channel>>", approvers: [you]}
 
 rollback:
   mode: auto
@@ -144,6 +151,10 @@ rollback:
 slack:
   api_url: http://<<.At.Slack>>/api/
   bot_token_file: <<.TokenFile>>
+  app_token_file: <<.AppTokenFile>> # buttons come over Socket Mode: no port needs to be open
+
+people:
+  - {name: you, slack: <<.You>>}
 
 review: {publish: [{directory: <<.Reviews>>}]}
 journal: {path: <<.Journal>>}

@@ -16,6 +16,7 @@ const (
 	configFile   = "belay.yml"
 	rulesFile    = "rules/checkout.yml"
 	tokenFile    = "slack-token"
+	appTokenFile = "slack-app-token"
 	journalFile  = "belay.db"
 	metricsDir   = "metrics"
 	releasesDir  = "releases"
@@ -98,7 +99,7 @@ func makeDirectory(path string) (string, error) {
 // empty removes what an earlier demo left. Files that no demo makes stay.
 func (d *directory) empty() error {
 	for _, name := range []string{
-		configFile, "rules", tokenFile, journalFile, journalFile + "-wal", journalFile + "-shm", metricsDir, releasesDir,
+		configFile, "rules", tokenFile, appTokenFile, journalFile, journalFile + "-wal", journalFile + "-shm", metricsDir, releasesDir,
 		reviewsDir, belayLog, demoLog, platformLog, slackFile, shopLog, killFile, adminToken,
 	} {
 		if err := os.RemoveAll(d.file(name)); err != nil {

@@ -82,7 +82,7 @@ func (s *scene) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	s.slack = slacktest.New(slacktest.Options{
-		Token: slackToken, Channels: []string{channelName},
+		Token: slackToken, AppToken: slackAppToken, Visitor: slackVisitor, Channels: []string{channelName},
 		OnChange: func() {
 			if err := s.slack.WriteJSON(s.dir.file(slackFile)); err != nil {
 				s.diary.Error("slack.json not written", "error", err)

@@ -3,9 +3,12 @@ package slacktest
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +31,14 @@ type pageView struct {
 	Channels []channelView
 	Older    int
 	Parents  []messageView
+	Visitor  string          // who presses the buttons, "" when nobody can
+	Asked    []askView       // dialogues that are open for the visitor
+	Whispers []template.HTML // the last words to the visitor alone
+}
+
+// An askView is a dialogue with one question.
+type askView struct {
+	ID, Title, Label, Hint, Submit string
 }
 
 type channelView struct {
@@ -37,12 +48,14 @@ type channelView struct {
 }
 
 type messageView struct {
-	Time, Full string
-	Text       template.HTML // where there are no blocks
-	Blocks     []block
-	Edited     bool // Slack marks an edit only where there are no blocks
-	Edits      int
-	Replies    []messageView
+	Channel, TS string
+	Visitor     string
+	Time, Full  string
+	Text        template.HTML // where there are no blocks
+	Blocks      []block
+	Edited      bool // Slack marks an edit only where there are no blocks
+	Edits       int
+	Replies     []messageView
 }
 
 func renderObj(t *textObj) template.HTML {
@@ -53,6 +66,29 @@ func renderObj(t *textObj) template.HTML {
 		return template.HTML(strings.ReplaceAll(text(t.Text), "\n", "<br>")) // text escapes
 	}
 	return render(t.Text)
+}
+
+// A blockView is a block, and the message that it stands in.
+type blockView struct {
+	block
+	Of messageView
+}
+
+// Laid are the blocks, each with its message, for buttons.
+func (m messageView) Laid() []blockView {
+	out := make([]blockView, len(m.Blocks))
+	for i, b := range m.Blocks {
+		out[i] = blockView{b, m}
+	}
+	return out
+}
+
+// Question is what a button asks first, "" for one that asks nothing.
+func (e element) Question() string {
+	if e.Confirm == nil {
+		return ""
+	}
+	return e.Confirm.Text.Text
 }
 
 // Obj gives the page an element's text.
@@ -74,7 +110,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
@@ -128,17 +164,105 @@ func (s *Server) view(channel string) pageView {
 	}
 	if current != nil {
 		v.Name = current.name
-		v.Parents, v.Older = current.views()
+		v.Parents, v.Older = current.views(s.opts.Visitor)
 	}
+	v.Visitor = s.opts.Visitor
+	v.Asked, v.Whispers = s.toVisitor()
 	return v
 }
 
-func (r *room) views() (views []messageView, older int) {
+// shownWhispers is how many words to the visitor alone a page shows.
+const shownWhispers = 3
+
+// toVisitor gathers what only the visitor sees.
+func (s *Server) toVisitor() (asked []askView, whispers []template.HTML) {
+	for _, d := range s.dialogues {
+		if d.User == s.opts.Visitor {
+			asked = append(asked, d.ask())
+		}
+	}
+	slices.SortFunc(asked, func(a, b askView) int { return strings.Compare(a.ID, b.ID) })
+	for _, w := range slices.Backward(s.whispers) {
+		if w.User == s.opts.Visitor && len(whispers) < shownWhispers {
+			whispers = append(whispers, render(w.Text))
+		}
+	}
+	slices.Reverse(whispers)
+	return asked, whispers
+}
+
+func (d Dialogue) ask() askView {
+	var view struct {
+		Title, Submit textObj
+		Blocks        []struct{ Label, Hint textObj }
+	}
+	_ = json.Unmarshal(d.View, &view) // was read before it was stored
+	a := askView{ID: d.ID, Title: view.Title.Text, Submit: view.Submit.Text}
+	if len(view.Blocks) > 0 {
+		a.Label, a.Hint = view.Blocks[0].Label.Text, view.Blocks[0].Hint.Text
+	}
+	return a
+}
+
+// servePress presses a button in the visitor's name.
+func (s *Server) servePress(w http.ResponseWriter, r *http.Request) {
+	if !s.fromPage(w, r) {
+		return
+	}
+	p := Press{Channel: r.PostFormValue("channel"), TS: r.PostFormValue("ts"), Action: r.PostFormValue("action"), User: s.opts.Visitor}
+	s.back(w, r, s.Press(r.Context(), p))
+}
+
+// serveSubmit answers a dialogue in the visitor's name.
+func (s *Server) serveSubmit(w http.ResponseWriter, r *http.Request) {
+	if !s.fromPage(w, r) {
+		return
+	}
+	s.mu.Lock()
+	d, ok := s.dialogues[r.PostFormValue("dialogue")]
+	if r.PostFormValue("cancel") != "" {
+		delete(s.dialogues, d.ID)
+		s.changes++
+		ok = false
+	}
+	s.mu.Unlock()
+	if !ok || d.User != s.opts.Visitor {
+		s.back(w, r, nil)
+		return
+	}
+	s.back(w, r, s.Submit(r.Context(), d, r.PostFormValue("words")))
+}
+
+// fromPage says whether a form comes from the page itself, and answers when
+// it does not.
+func (s *Server) fromPage(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	site := r.Header.Get("Sec-Fetch-Site")
+	if s.opts.Visitor == "" || site != "" && site != "same-origin" {
+		http.Error(w, "this is only for the page itself", http.StatusForbidden)
+		return false
+	}
+	return true
+}
+
+// back leads to the page again, and whispers what went wrong.
+func (s *Server) back(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
+		s.mu.Lock()
+		s.whispers = append(s.whispers, Whisper{User: s.opts.Visitor, Text: strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace("Slack could not reach the app: " + err.Error())})
+		s.changes++
+		s.mu.Unlock()
+	}
+	http.Redirect(w, r, "/?channel="+url.QueryEscape(r.PostFormValue("channel")), http.StatusSeeOther)
+}
+
+func (r *room) views(visitor string) (views []messageView, older int) {
 	for _, m := range r.messages {
 		if m.ThreadTS != "" {
 			continue
 		}
 		mv := m.view()
+		mv.Channel, mv.TS, mv.Visitor = r.id, m.TS, visitor
 		for _, reply := range r.thread(m.TS) {
 			mv.Replies = append(mv.Replies, reply.view())
 		}

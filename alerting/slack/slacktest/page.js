@@ -4,7 +4,8 @@
 async function look() {
   try {
     const version = await (await fetch("/version")).text();
-    if (version !== document.body.dataset.version) {
+    const writing = document.activeElement && document.activeElement.tagName === "TEXTAREA";
+    if (!writing && version !== document.body.dataset.version) {
       const text = await (await fetch(location.href)).text();
       const next = new DOMParser().parseFromString(text, "text/html");
       const folded = [...document.querySelectorAll("details")].map((d) => d.open);
@@ -20,3 +21,7 @@ async function look() {
   setTimeout(look, 700);
 }
 look();
+document.addEventListener("submit", (e) => {
+  const question = e.target.dataset.question;
+  if (question && !confirm(question)) e.preventDefault();
+});

@@ -41,6 +41,9 @@ type Options struct {
 	// Interactions is where presses are posted while no Socket Mode connection
 	// is open, signed with SigningSecret.
 	Interactions, SigningSecret string
+	// Visitor is the person at the page: the user in whose name its buttons
+	// are pressed. Empty shows buttons that do nothing.
+	Visitor string
 	// Channels are the names of the channels that exist, without "#". Empty
 	// creates every channel when it is first written to.
 	Channels []string
@@ -92,6 +95,8 @@ func New(opts Options) *Server {
 	s.mux.HandleFunc("GET /socket", s.serveSocket)
 	s.mux.HandleFunc("GET /{$}", s.servePage)
 	s.mux.HandleFunc("GET /version", s.serveVersion)
+	s.mux.HandleFunc("POST /press", s.servePress)
+	s.mux.HandleFunc("POST /submit", s.serveSubmit)
 	s.mux.Handle("GET /page.css", asset("page.css", "text/css; charset=utf-8"))
 	s.mux.Handle("GET /page.js", asset("page.js", "text/javascript; charset=utf-8"))
 	return s
