@@ -16,8 +16,12 @@ build: ## the binary, as ./bin/belay
 demo: build ## one real incident on this machine, from release to review
 	./bin/belay demo --once --no-browser
 
+kubernetes: ## the control plane that tests and the demo start: built once, about ten minutes of CPU
+	$(GO) run ./scripts/kubernetes
+
 test: ## the whole suite with the race detector, installing or naming what it needs
 	./scripts/test-deps
+	@test "$$BELAY_TEST_REQUIRE" != all || $(MAKE) kubernetes
 	{ CGO_ENABLED=1 $(GO) test -race -timeout 20m -json ./...; \
 	  $(GO) test -json -run Reload ./pipeline; } | $(GO) run ./scripts/testcount
 
@@ -48,4 +52,4 @@ bench: ## the Go benchmarks, and collecting beside Prometheus
 	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /bench)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench
 
-.PHONY: help build demo test lint scores vulncheck crash fuzz bench
+.PHONY: help build demo kubernetes test lint scores vulncheck crash fuzz bench

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package peers
+package builder
 
 // lock does nothing here: two processes may then build the same thing at once,
 // and the second to finish says so.
