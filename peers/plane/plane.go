@@ -175,7 +175,7 @@ func (p *Plane) start(ctx context.Context) error {
 var controllers = []string{
 	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
 	"disruption-controller", "resourcequota-controller", "garbage-collector-controller", "namespace-controller",
-	"horizontal-pod-autoscaler-controller",
+	"horizontal-pod-autoscaler-controller", "clusterrole-aggregation-controller",
 }
 
 // run starts a program whose output goes to a file.

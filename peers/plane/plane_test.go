@@ -21,9 +21,10 @@ import (
 // A cluster is what the tests of this package share: a control plane takes some
 // seconds to start. Each takes a namespace of its own.
 type cluster struct {
-	plane  *plane.Plane
-	images *plane.Registry
-	client kubernetes.Interface
+	programs plane.Programs
+	plane    *plane.Plane
+	images   *plane.Registry
+	client   kubernetes.Interface
 }
 
 func start(t *testing.T) *cluster {
@@ -34,7 +35,7 @@ func start(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
-	c := &cluster{plane: p, images: plane.NewRegistry()}
+	c := &cluster{programs: programs, plane: p, images: plane.NewRegistry()}
 	for version, faults := range map[string][]string{
 		"1": nil, "2": nil, "crashes": {"-exit", "3"}, "unready": {"-unready"}, "deaf": {"-deaf"}, "slow": {"-start-after", "700ms"},
 	} {
@@ -55,7 +56,16 @@ func TestPlane(t *testing.T) {
 	t.Parallel()
 	c := start(t)
 	for name, test := range map[string]func(*testing.T, *cluster){
-		"A Deployment of two becomes available and its pods serve metrics": testDeployment,
+		"A Deployment of two becomes available and its pods serve metrics":          testDeployment,
+		"A rollout of three takes seconds, and its history is the platform's own":   testRollout,
+		"A container that ends is started again, at once and then after a back-off": testCrashLoop,
+		"An image that the registry lacks is not pulled until it is there":          testImagePull,
+		"A pod that asks for more than a node has is not scheduled":                 testUnschedulable,
+		"A pod is ready only while its process says so":                             testUnready,
+		"A process that does not end when asked is killed when its time is over":    testDeaf,
+		"A DaemonSet that updates on delete has a pod on each node":                 testDaemonSet,
+		"A StatefulSet waits for its pods one by one":                               testStatefulSet,
+		"A variable comes from a ConfigMap, and a missing one is told":              testConfigMap,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
