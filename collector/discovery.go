@@ -36,6 +36,10 @@ func discoveries() map[string]reflect.Type {
 	}
 }
 
+// Discoveries are the keys by which targets are found, each with the type of
+// its list: for those who describe the file.
+func Discoveries() map[string]reflect.Type { return discoveries() }
+
 func discoveryKeys() string { return strings.Join(sorted(discoveries()), ", ") }
 
 // notBuiltIn tells a kind of discovery that Prometheus may know and Belay does not.

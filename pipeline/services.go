@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -49,6 +50,18 @@ func (o *overrides) UnmarshalYAML(n *yaml.Node) error {
 // describe the file. Who adds to platforms adds here; a test compares the two.
 type platformKeys struct {
 	Command *command.Config `yaml:"command"` // three programs of yours; see rollback/command/README.md
+}
+
+// overriding is rollback.Policy where it overrides the one at the top, whose
+// values hold where it says nothing.
+type overriding rollback.Policy
+
+// stands are the types of what is read later, by others.
+func stands() map[reflect.Type]reflect.Type {
+	return map[reflect.Type]reflect.Type{
+		reflect.TypeFor[platform]():  reflect.TypeFor[platformKeys](),
+		reflect.TypeFor[overrides](): reflect.TypeFor[overriding](),
+	}
 }
 
 // openPlatform opens a platform from its keys, without touching a network or a

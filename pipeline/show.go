@@ -25,35 +25,35 @@ import (
 // keys are the top-level keys of the file with their types: what `belay config
 // show` masks by, and what the schema is made of.
 type keys struct {
-	Global            globalKeys                      `yaml:"global"`              // Prometheus's, Alertmanager's and Belay's own
-	ScrapeConfigs     []*promconfig.ScrapeConfig      `yaml:"scrape_configs"`      // verbatim Prometheus
-	ScrapeConfigFiles []string                        `yaml:"scrape_config_files"` // files of further scrape_configs
-	RemoteWrite       []*promconfig.RemoteWriteConfig `yaml:"remote_write"`        // where every stored sample is sent as well
-	Probes            []probe.Probe                   `yaml:"probes"`              // checks from outside
-	Alerting          promconfig.AlertingConfig       `yaml:"alerting"`            // verbatim Prometheus
+	Global            globalKeys                      `yaml:"global"`              // what holds for all; the union of Prometheus's, Alertmanager's and Belay's own
+	ScrapeConfigs     []*promconfig.ScrapeConfig      `yaml:"scrape_configs"`      // whom to ask for samples; verbatim [Prometheus](https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config)
+	ScrapeConfigFiles []string                        `yaml:"scrape_config_files"` // files, or globs, of further scrape_configs; they stay in the folder of this file
+	RemoteWrite       []*promconfig.RemoteWriteConfig `yaml:"remote_write"`        // where every stored sample is sent as well; verbatim [Prometheus](https://prometheus.io/docs/prometheus/latest/configuration/configuration/#remote_write)
+	Probes            []probe.Probe                   `yaml:"probes"`              // checks from outside, by Prometheus's blackbox exporter; they record probe_success and probe_duration_seconds
+	Alerting          promconfig.AlertingConfig       `yaml:"alerting"`            // Alertmanagers that are told as well; verbatim [Prometheus](https://prometheus.io/docs/prometheus/latest/configuration/configuration/#alertmanager_config)
 	RuleFiles         []string                        `yaml:"rule_files"`          // Prometheus rule files, or globs
 	Metrics           collector.Metrics               `yaml:"metrics"`             // where samples are kept
 	Services          []serviceKeys                   `yaml:"services"`            // what is deployed
-	Rollback          rollback.Policy                 `yaml:"rollback"`            // defaults of the policy
+	Rollback          rollback.Policy                 `yaml:"rollback"`            // the policy of services that say nothing else; what each guard sees to is in docs/safety.md
 	AlertmanagerFile  string                          `yaml:"alertmanager_config"` // an alertmanager.yml, instead of the six keys below
-	Route             *amconfig.Route                 `yaml:"route"`               // verbatim Alertmanager
-	Receivers         []amconfig.Receiver             `yaml:"receivers"`           // verbatim Alertmanager
-	InhibitRules      []amcommon.InhibitRule          `yaml:"inhibit_rules"`       // verbatim Alertmanager
-	TimeIntervals     []amconfig.TimeInterval         `yaml:"time_intervals"`      // verbatim Alertmanager
-	MuteTimeIntervals []amconfig.MuteTimeInterval     `yaml:"mute_time_intervals"` // verbatim Alertmanager; deprecated there
-	Templates         []string                        `yaml:"templates"`           // verbatim Alertmanager
-	People            []web.Person                    `yaml:"people"`              // one identity over Slack, pages and command line
+	Route             *amconfig.Route                 `yaml:"route"`               // who is told of what; verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#route)
+	Receivers         []amconfig.Receiver             `yaml:"receivers"`           // names for places that are told together; verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#receiver). slack_configs are sent through Belay's own Slack app
+	InhibitRules      []amcommon.InhibitRule          `yaml:"inhibit_rules"`       // which alerts mute others; verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#inhibit_rule)
+	TimeIntervals     []amconfig.TimeInterval         `yaml:"time_intervals"`      // named times; verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#time_interval)
+	MuteTimeIntervals []amconfig.MuteTimeInterval     `yaml:"mute_time_intervals"` // the same under its older name
+	Templates         []string                        `yaml:"templates"`           // verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#file-layout-and-global-settings)
+	People            []web.Person                    `yaml:"people"`              // one identity over Slack, pages and command line; approvals name people, never raw ids
 	Slack             alerting.Slack                  `yaml:"slack"`               // the app by which Belay speaks in Slack
 	Review            review.Config                   `yaml:"review"`              // post-incident reviews
 	Journal           JournalConfig                   `yaml:"journal"`             // what Belay remembers
-	Web               web.Config                      `yaml:"web"`                 // pages and API
+	Web               web.Config                      `yaml:"web"`                 // pages and API; [who may do what](who-may.md)
 
-	RemoteRead    any `yaml:"remote_read"`    // accepted; has no meaning here
-	Storage       any `yaml:"storage"`        // accepted; has no meaning here
-	Tracing       any `yaml:"tracing"`        // accepted; has no meaning here
-	OTLP          any `yaml:"otlp"`           // accepted; has no meaning here
-	Runtime       any `yaml:"runtime"`        // accepted; has no meaning here
-	EventRecorder any `yaml:"event_recorder"` // accepted; has no meaning here
+	RemoteRead    any `yaml:"remote_read"`    // accepted with a warning, since it has no meaning here
+	Storage       any `yaml:"storage"`        // accepted with a warning, since it has no meaning here
+	Tracing       any `yaml:"tracing"`        // accepted with a warning, since it has no meaning here
+	OTLP          any `yaml:"otlp"`           // accepted with a warning, since it has no meaning here
+	Runtime       any `yaml:"runtime"`        // accepted with a warning, since it has no meaning here
+	EventRecorder any `yaml:"event_recorder"` // accepted with a warning, since it has no meaning here
 }
 
 // globalKeys is the union of three sets of keys that share none.
@@ -231,20 +231,23 @@ func remove(n *yaml.Node, key string) {
 
 const secretMask = "<secret>"
 
-// reference is a secret that is not in the file: the environment has it.
-var reference = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
+// inEnvironment is a secret that is not in the file: the environment has it.
+var inEnvironment = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 
 // mask replaces every value of a secret type.
 func mask(n *yaml.Node, t reflect.Type) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	if stands := stands()[t]; stands != nil {
+		t = stands
+	}
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	switch {
 	case strings.HasPrefix(t.Name(), "Secret") && n.Kind == yaml.ScalarNode:
-		if n.Value != "" && n.Tag != "!!null" && !reference.MatchString(n.Value) {
+		if n.Value != "" && n.Tag != "!!null" && !inEnvironment.MatchString(n.Value) {
 			*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: secretMask}
 		}
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:

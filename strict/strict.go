@@ -82,18 +82,43 @@ func Parse(file string, text []byte) (*Doc, Problems) {
 		if errors.Is(err, io.EOF) {
 			return d, nil
 		}
-		return d, d.fromYAML(err, nil, nil)
+		return d, d.fromYAML(err, nil, nil, nil)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		return d, Problems{{file, second.Line, "a second YAML document in the same file", "one document"}}
 	}
 	root := node.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return d, nil // comments, or "---", and nothing else
+	}
 	if root.Kind != yaml.MappingNode {
 		return d, Problems{{file, root.Line, "the file is not a mapping of keys to values", "key: value"}}
 	}
+	if err := unfolds(root); err != nil {
+		return d, Problems{{file, root.Line, err.Error(), "the values themselves"}}
+	}
+	if ps := d.twice(root); len(ps) > 0 {
+		return d, ps
+	}
 	d.root = root
 	return d, nil
+}
+
+// twice finds the keys of the top level that stand twice; those below are found
+// when they are read.
+func (d *Doc) twice(root *yaml.Node) Problems {
+	var ps Problems
+	first := map[string]int{}
+	for i := 0; i < len(root.Content); i += 2 {
+		key := root.Content[i]
+		if line, ok := first[key.Value]; ok {
+			ps = append(ps, Problem{d.File, key.Line, fmt.Sprintf("the key %q stands twice; first in line %d", key.Value, line), "each key once"})
+			continue
+		}
+		first[key.Value] = key.Line
+	}
+	return ps
 }
 
 // Keys returns the top-level keys in their order.
@@ -188,14 +213,20 @@ func (d *Doc) Decode(out any, path ...any) Problems {
 		return nil
 	}
 	node := at.node
-	text := d.only(at)
+	text, lines := d.only(at), map[int]int(nil)
+	if !whole(node) || node.Kind != yaml.ScalarNode && node.Style&yaml.FlowStyle != 0 {
+		var err error
+		if text, lines, err = written(node); err != nil {
+			return Problems{{d.File, at.line, err.Error(), "the values themselves"}}
+		}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(out); err != nil && !errors.Is(err, io.EOF) {
 		if found := d.blame(node, reflect.TypeOf(out)); !positioned(err) && len(found) > 0 {
 			return found
 		}
-		return d.fromYAML(err, node, reflect.TypeOf(out))
+		return d.fromYAML(err, node, reflect.TypeOf(out), lines)
 	}
 	return nil
 }
@@ -413,22 +444,27 @@ var (
 	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)$")
 )
 
-func (d *Doc) fromYAML(err error, node *yaml.Node, out reflect.Type) Problems {
+// fromYAML puts what YAML says into kinder words. lines, unless nil, are those
+// of the file for the lines of the text that was read.
+func (d *Doc) fromYAML(err error, node *yaml.Node, out reflect.Type, lines map[int]int) Problems {
 	var te *yaml.TypeError
 	if !errors.As(err, &te) {
-		return Problems{d.problem(err.Error(), nil, nil)}
+		return Problems{d.problem(err.Error(), nil, nil, lines)}
 	}
 	ps := make(Problems, 0, len(te.Errors))
 	for _, msg := range te.Errors {
-		ps = append(ps, d.problem(msg, node, out))
+		ps = append(ps, d.problem(msg, node, out, lines))
 	}
 	return ps
 }
 
-func (d *Doc) problem(msg string, node *yaml.Node, out reflect.Type) Problem {
+func (d *Doc) problem(msg string, node *yaml.Node, out reflect.Type, lines map[int]int) Problem {
 	p := Problem{File: d.File, What: strings.TrimPrefix(msg, "yaml: ")}
 	if m := atLine.FindStringSubmatch(msg); m != nil {
 		p.Line, _ = strconv.Atoi(m[1])
+		if lines != nil {
+			p.Line = lines[p.Line]
+		}
 		p.What = m[2]
 	}
 	if m := unknownField.FindStringSubmatch(p.What); m != nil {

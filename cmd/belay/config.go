@@ -6,18 +6,46 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/belaydev/belay/docs"
 	"github.com/belaydev/belay/pipeline"
 )
 
 func configCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "config",
-		Short:   "Show the configuration as it is in force",
-		Example: "  belay config show belay.yml",
+		Short:   "Show the configuration as it is in force, or what it may hold",
+		Example: "  belay config show belay.yml\n  belay config schema > belay.schema.json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(showCommand(env), schemaCommand(env))
+	return cmd
+}
+
+func schemaCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the configuration, for editors",
+		Long: `Schema prints a JSON Schema of the configuration file. The language server for
+YAML completes and checks with it when the file begins with
+
+  # yaml-language-server: $schema=belay.schema.json
+
+It knows names, types and choices. What the values mean together, and whether
+files exist, belay check knows.`,
+		Example: "  belay config schema > belay.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := env.stdout.Write(docs.Schema()); err != nil {
+				return fmt.Errorf("print the schema: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+func showCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print a configuration with its defaults filled in and its secrets masked",
 		Long: `Show prints what a configuration file means: with every default that holds, paths
@@ -44,6 +72,5 @@ again.`,
 			}
 			return nil
 		},
-	})
-	return cmd
+	}
 }

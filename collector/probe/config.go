@@ -28,8 +28,8 @@ const bodyLimit = 16 << 20
 type Probe struct {
 	Name     string         `yaml:"name"`     // is unlike that of any other probe; becomes a label
 	Service  string         `yaml:"service"`  // becomes a label
-	Interval model.Duration `yaml:"interval"` // global.scrape_interval unless given
-	Timeout  model.Duration `yaml:"timeout"`  // 10s, or the interval where that is shorter
+	Interval model.Duration `yaml:"interval"` // between two probes; global.scrape_interval unless given
+	Timeout  model.Duration `yaml:"timeout"`  // of one probe: 10s, or the interval where that is shorter
 
 	HTTP *HTTP `yaml:"http"` // asks for a page
 	TCP  *TCP  `yaml:"tcp"`  // opens a connection
@@ -42,8 +42,8 @@ type Probe struct {
 // basic_auth, authorization, tls_config, proxy_url and so on.
 type HTTP struct {
 	URL              string                      `yaml:"url"`           // of the page
-	Method           string                      `yaml:"method"`        // GET unless given
-	ExpectStatus     Codes                       `yaml:"expect_status"` // one or several; 2xx unless given
+	Method           string                      `yaml:"method"`        // of the request; GET unless given
+	ExpectStatus     Codes                       `yaml:"expect_status"` // one status or several that are right; 2xx unless given
 	ExpectBody       string                      `yaml:"expect_body"`   // a regular expression that must match
 	Headers          map[string]string           `yaml:"headers"`       // to send
 	Body             string                      `yaml:"body"`          // to send
@@ -84,7 +84,7 @@ type DNS struct {
 	Server    string `yaml:"server"`     // host or host:port
 	QueryName string `yaml:"query_name"` // the name to ask for
 	QueryType string `yaml:"query_type"` // of the record; A unless given
-	Transport string `yaml:"transport"`  // one of udp, tcp; udp unless given
+	Transport string `yaml:"transport"`  // by which it is asked; one of udp, tcp; udp unless given
 }
 
 // GRPC asks for the health of a gRPC server, by its standard health service.
