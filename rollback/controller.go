@@ -39,7 +39,11 @@ type Options struct {
 	// scraped and judged, as the end of a sentence that begins with the alert's
 	// name; "" when it is. nil is as if all were Belay's own.
 	Foreign func(a belay.Alert) string
-	Logger     *slog.Logger
+	// Silenced says which silence mutes an alert, as the end of a sentence that
+	// begins with the alert's name ("is silenced by …"); "" when none does. nil
+	// is as if there were no silences.
+	Silenced func(a belay.Alert) string
+	Logger   *slog.Logger
 }
 
 // A Controller watches the targets of services, keeps the ledger of known-good
@@ -72,8 +76,10 @@ func New(services []Service, opts Options) (*Controller, error) {
 	if opts.Emergency == nil {
 		opts.Emergency = func(string, string) {}
 	}
-	if opts.Foreign == nil {
-		opts.Foreign = func(belay.Alert) string { return "" }
+	for _, ask := range []*func(belay.Alert) string{&opts.Foreign, &opts.Silenced} {
+		if *ask == nil {
+			*ask = func(belay.Alert) string { return "" }
+		}
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -163,7 +169,7 @@ func (c *Controller) snapshot(id belay.ServiceID) serviceView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := *c.view.service(id)
-	s.ledger, s.planned, s.told = clone(s.ledger), clone(s.planned), clone(s.told)
+	s.ledger, s.planned, s.told, s.open = clone(s.ledger), clone(s.planned), clone(c.view.told), clone(c.view.open)
 	return s
 }
 

@@ -85,6 +85,27 @@ func TestWhatStopsARollbackBeforeThePlatformIsAsked(t *testing.T) {
 			before: func(s *scene) { s.mu.Lock(); s.deaf = true; s.mu.Unlock() },
 			state:  belay.RollbackAwaiting, reason: "no channel confirmed",
 		},
+		"the samples were sent in by others": {
+			before: func(s *scene) {
+				s.mu.Lock()
+				s.foreign = "reads sent, of which others sent in samples"
+				s.mu.Unlock()
+			},
+			state: belay.RollbackAwaiting, reason: "CheckoutErrors reads sent, of which others sent in samples; only what Belay itself scraped",
+		},
+		"samples are sent in while the countdown runs": {
+			during: func(s *scene) {
+				time.Sleep(5 * time.Second)
+				s.mu.Lock()
+				s.foreign = "reads sent, of which others sent in samples"
+				s.mu.Unlock()
+			},
+			state: belay.RollbackAwaiting, reason: "others sent in samples",
+		},
+		"the alert is silenced": {
+			before: func(s *scene) { s.mu.Lock(); s.silenced = "is silenced by ann (migration)"; s.mu.Unlock() },
+			state:  belay.RollbackAwaiting, reason: "is silenced by ann (migration), so people know",
+		},
 		"the platform cannot compare and set": {
 			before: func(s *scene) {
 				s.stop()

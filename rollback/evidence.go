@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/belaydev/belay"
@@ -73,6 +74,7 @@ func (w *worker) plan(ctx context.Context, v serviceView, now time.Time, by deci
 	}
 	w.accuse(p, v)
 	w.c.neighbours(p, now)
+	w.order(p, now)
 	p.To, _ = wayBack(p.State.Revision.Content, v.ledger, p.Restorable)
 	p.Acted = v.acted(w.operation(p.State.Revision.Content, v))
 	return p
@@ -82,31 +84,89 @@ func (w *worker) operation(bad belay.Content, v serviceView) string {
 	return OperationID(w.target, bad, v.ledger[bad].Epoch)
 }
 
-// accuse picks the alert that may lead to a rollback, and who is suspected:
-// among the firing alerts of the service that the policy names, one that a
-// deployment explains.
+// accuse picks the alert that may lead to a rollback, and who is suspected. The
+// service's own failing evidence comes first. Without an incident of its own, it
+// may be accused by one of a service that depends on it.
 func (w *worker) accuse(p *Plan, v serviceView) {
+	w.weigh(p, w, v)
+	if p.Incident == nil && p.Trigger == nil {
+		if d := w.accuser(v); d != nil {
+			in := w.c.snapshot(d.svc.ID).incident
+			p.Incident, p.Elsewhere = in, d.svc.ID.Name
+			w.weigh(p, d, d.c.snapshot(d.svc.ID))
+		}
+	}
+	if p.Trigger != nil {
+		p.Foreign, p.Silenced = w.c.opts.Foreign(*p.Trigger), w.c.opts.Silenced(*p.Trigger)
+	}
+}
+
+// weigh looks among the firing alerts of a service, which this one's policy
+// names, for one that a deployment explains; what Belay saw itself is preferred.
+func (w *worker) weigh(p *Plan, red *worker, v serviceView) {
 	window := time.Duration(p.Policy.AttributionWindow)
-	var others []belay.Deployment
-	for _, id := range w.svc.DependsOn {
-		neighbour := w.c.snapshot(id)
-		if d := neighbour.running(); d != nil {
-			others = append(others, *d)
+	var around []neighbour
+	for _, id := range red.svc.DependsOn {
+		other := w.c.snapshot(id)
+		if d := other.running(); d != nil {
+			around = append(around, neighbour{*d, other.ledger, other.incident != nil})
 		}
 	}
+	best := -1
 	for _, a := range w.c.opts.Alerts() {
-		if a.State != belay.AlertFiring || a.Observe || !w.svc.Match(a.Labels) || !p.Policy.Matches(a.Labels) {
+		if a.State != belay.AlertFiring || a.Observe || !red.svc.Match(a.Labels) || !p.Policy.Matches(a.Labels) {
 			continue
 		}
-		found := suspects(v.deployments, others, a.ActiveAt, window)
-		if p.Trigger != nil && len(found) == 0 {
-			continue
+		found := suspects(v.deployments, v.ledger, around, a.ActiveAt, window)
+		n := red.failures(a, p.Policy.judgings)
+		rank := min(n, p.Policy.judgings)
+		if w.c.opts.Foreign(a) == "" {
+			rank += 100
 		}
-		n := w.history.failures(a, p.Policy.judgings)
-		if p.Trigger == nil || len(p.Suspects) == 0 || n > p.Failures {
-			p.Trigger, p.Suspects, p.Failures = &a, found, n
+		if n >= p.Policy.failures {
+			rank += 1000
+		}
+		if len(found) > 0 {
+			rank += 10_000
+		}
+		if rank > best {
+			best, p.Trigger, p.Suspects, p.Failures = rank, &a, found, n
 		}
 	}
+}
+
+// observe notes how the rules' present alerts were judged.
+func (w *worker) observe() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.history.observe(w.c.opts.Alerts(), w.svc.Policy.judgings)
+}
+
+func (w *worker) failures(a belay.Alert, n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.history.failures(a, n)
+}
+
+// accuser returns the worker of a service that depends on this one, has an open
+// incident, and was not taken back itself because a deployment of this service
+// is the likelier cause; nil when there is none.
+func (w *worker) accuser(v serviceView) *worker {
+	for _, s := range w.c.services {
+		if !slices.Contains(s.DependsOn, w.svc.ID) {
+			continue
+		}
+		d := w.c.snapshot(s.ID)
+		if d.incident == nil || d.current() != nil {
+			continue
+		}
+		rb := d.of(d.incident.ID)
+		own := v.of(d.incident.ID)
+		if own != nil || rb != nil && rb.State == belay.RollbackRefused && len(rb.Suspects) > 0 && rb.Suspects[0].Deployment.Service == w.svc.ID {
+			return w.c.workers[s.ID]
+		}
+	}
+	return nil
 }
 
 // neighbours fills in what the guards of budget and mass alarm ask for.

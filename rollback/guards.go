@@ -32,11 +32,13 @@ func Guards() []NamedGuard {
 	return []NamedGuard{
 		{1, "evidence", evidence, true, false},
 		{1, "fresh_data", freshData, true, false},
+		{1, "provenance", provenance, true, true},
 		{2, "own_lag", ownLag, true, false},
 		{2, "mass_alarm", massAlarm, true, false},
 		{3, "suspect", suspected, true, false},
 		{3, "green_before", greenBefore, true, false},
 		{3, "margin", margin, true, false},
+		{3, "own_evidence", ownEvidence, true, true},
 		{4, "still_running", stillRunning, false, false},
 		{4, "not_our_doing", notOurDoing, true, false},
 		{4, "once", once, false, false},
@@ -49,6 +51,8 @@ func Guards() []NamedGuard {
 		{7, "freeze", freeze, true, false},
 		{7, "budget", budget, true, false},
 		{7, "cooldown", cooldown, true, false},
+		{7, "one_at_a_time", oneAtATime, true, false},
+		{7, "silenced", silenced, true, true},
 		{7, "compare_and_set", compareAndSet, true, true},
 	}
 }
@@ -103,6 +107,15 @@ func freshData(p *Plan, now time.Time) (string, string) {
 	return "", "its newest sample is " + readable(max(age, 0)) + " old"
 }
 
+// provenance lets a person decide over what Belay did not see itself: samples
+// that others sent in, answers of another server, alerts of another judge.
+func provenance(p *Plan, _ time.Time) (string, string) {
+	if p.Foreign != "" {
+		return p.Trigger0().Rule + " " + p.Foreign + "; only what Belay itself scraped and judged lets it act alone", ""
+	}
+	return "", "Belay scraped and judged it itself"
+}
+
 // Trigger0 returns the trigger, or an empty alert.
 func (p *Plan) Trigger0() belay.Alert {
 	if p.Trigger == nil {
@@ -155,6 +168,15 @@ func margin(p *Plan, _ time.Time) (string, string) {
 		return fmt.Sprintf("two suspects are about as likely: %s and %s", p.Suspects[0].Deployment.To, p.Suspects[1].Deployment.To), ""
 	}
 	return "", "the best suspect by a margin"
+}
+
+// ownEvidence lets a person decide when it is not this service that fails, but
+// one that depends on it.
+func ownEvidence(p *Plan, _ time.Time) (string, string) {
+	if p.Elsewhere != "" {
+		return fmt.Sprintf("%s fails, which depends on %s; nothing of %s itself fails", p.Elsewhere, p.Service.Name, p.Service.Name), ""
+	}
+	return "", "it is this service that fails"
 }
 
 func stillRunning(p *Plan, _ time.Time) (string, string) {
@@ -258,6 +280,23 @@ func cooldown(p *Plan, now time.Time) (string, string) {
 		return fmt.Sprintf("the last rollback of this service was less than %s ago", readable(c)), ""
 	}
 	return "", "no rollback lately"
+}
+
+// oneAtATime takes services that are related by depends_on back one after the
+// other, what the others rest on first, and stops at the first that does not
+// recover.
+func oneAtATime(p *Plan, _ time.Time) (string, string) {
+	if p.First != "" {
+		return p.First, ""
+	}
+	return "", "no service that it is related to has to be seen to first"
+}
+
+func silenced(p *Plan, _ time.Time) (string, string) {
+	if p.Silenced != "" {
+		return p.Trigger0().Rule + " " + p.Silenced + ", so people know of it already", ""
+	}
+	return "", "it is not silenced"
 }
 
 func compareAndSet(p *Plan, _ time.Time) (string, string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -36,21 +37,23 @@ func agreed(t *testing.T) *Plan {
 	}
 }
 
-func TestEachGuardSaysNoOnItsOwn(t *testing.T) {
-	answers, veto, asks := Answer(agreed(t), noon, true)
-	if veto != nil || len(asks) > 0 {
-		t.Fatalf("not everybody agrees: %+v %+v", veto, asks)
-	}
-	covered := map[string]bool{}
-	for _, tc := range []struct {
-		guard string
-		with  func(p *Plan)
-		at    time.Time
-	}{
+// objection makes one guard say no to a plan that all agree to.
+type objection struct {
+	guard string
+	with  func(p *Plan)
+	at    time.Time
+}
+
+func objections() []objection {
+	return []objection{
 		{guard: "evidence", with: func(p *Plan) { p.Failures = 2 }},
 		{guard: "evidence", with: func(p *Plan) { p.Trigger = nil }},
 		{guard: "evidence", with: func(p *Plan) { p.Trigger.Verdict = belay.Unknown }},
 		{guard: "fresh_data", with: func(p *Plan) { p.Trigger.DataAt = noon.Add(-2 * time.Minute) }},
+		{guard: "provenance", with: func(p *Plan) { p.Foreign = "reads sent, of which others sent in samples" }},
+		{guard: "own_evidence", with: func(p *Plan) { p.Elsewhere = "checkout" }},
+		{guard: "one_at_a_time", with: func(p *Plan) { p.First = "payments, which this service depends on, is seen to first" }},
+		{guard: "silenced", with: func(p *Plan) { p.Silenced = "is silenced by ann until noon" }},
 		{guard: "own_lag", with: func(p *Plan) { p.Lag = time.Minute }},
 		{guard: "mass_alarm", with: func(p *Plan) { p.Red = 11 }},
 		{guard: "suspect", with: func(p *Plan) { p.Suspects = nil }},
@@ -77,7 +80,16 @@ func TestEachGuardSaysNoOnItsOwn(t *testing.T) {
 		{guard: "cooldown", with: func(p *Plan) { p.LastOwn = noon.Add(-time.Minute) }},
 		{guard: "compare_and_set", with: func(p *Plan) { p.Caps.CAS = Checked }},
 		{guard: "compare_and_set", with: func(p *Plan) { p.Caps.CAS = None }},
-	} {
+	}
+}
+
+func TestEachGuardSaysNoOnItsOwn(t *testing.T) {
+	answers, veto, asks := Answer(agreed(t), noon, true)
+	if veto != nil || len(asks) > 0 {
+		t.Fatalf("not everybody agrees: %+v %+v", veto, asks)
+	}
+	covered := map[string]bool{}
+	for _, tc := range objections() {
 		covered[tc.guard] = true
 		t.Run(tc.guard, func(t *testing.T) {
 			p, now := agreed(t), noon
@@ -101,6 +113,41 @@ func TestEachGuardSaysNoOnItsOwn(t *testing.T) {
 	for _, a := range answers {
 		if !covered[a.Guard] {
 			t.Errorf("nothing shows that %s ever says no", a.Guard)
+		}
+	}
+}
+
+// Whatever else is true of a plan: while one guard objects, Belay does not act
+// alone. In particular, what rests on samples of others is a person's decision
+// at most.
+func TestNoPlanWithAnObjectionIsActedOnAlone(t *testing.T) {
+	all := objections()
+	dice := rand.New(rand.NewPCG(1, 2))
+	for range 5000 {
+		p, now, made := agreed(t), noon, map[string]bool{}
+		for range 1 + dice.IntN(4) {
+			o := all[dice.IntN(len(all))]
+			if p.Trigger == nil || len(p.Suspects) == 0 || len(p.Restorable) < 2 {
+				break // an earlier objection took away what this one is about
+			}
+			o.with(p)
+			made[o.guard] = true
+			if !o.at.IsZero() {
+				now = o.at
+			}
+		}
+		if p.Trigger != nil && !made["fresh_data"] {
+			p.Trigger.DataAt = now
+		}
+		answers, veto, asks := Answer(p, now, true)
+		if veto == nil && len(asks) == 0 {
+			t.Fatalf("Belay would act alone although %v object: %+v", made, answers)
+		}
+		if made["provenance"] && veto == nil {
+			p.Approver = "ann"
+			if _, veto, asks := Answer(p, now, true); veto != nil || len(asks) > 0 {
+				t.Fatalf("a person approved, and it is still refused: %+v %+v", veto, asks)
+			}
 		}
 	}
 }

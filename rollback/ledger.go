@@ -70,6 +70,22 @@ func (w *worker) health(now time.Time) health {
 	return h
 }
 
+// proof is the health that a rollback is measured by: that of the service, and
+// of the one whose incident it answers.
+func (w *worker) proof(rb belay.Rollback, v serviceView, now time.Time) health {
+	h := w.health(now)
+	in, open := v.open[rb.Incident]
+	other := w.c.workers[in.Service]
+	if !open || other == nil || other == w {
+		return h
+	}
+	o := other.health(now)
+	h.red, h.unknown = firstOf(h.red, o.red), firstOf(h.unknown, o.unknown)
+	h.conclusive = o.conclusive // it is there that it failed
+	h.newest = o.newest
+	return h
+}
+
 // stepLedger keeps the standing of what runs now.
 func (w *worker) stepLedger(ctx context.Context, v serviceView, st belay.State, now time.Time) error {
 	if err := w.closeBooks(ctx, v, now); err != nil {

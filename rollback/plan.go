@@ -21,6 +21,10 @@ type Plan struct {
 	Incident *belay.Incident
 
 	Trigger    *belay.Alert    // the firing alert that may lead to a rollback
+	Foreign    string          // why what the trigger rests on is not Belay's own, "" when it is
+	Silenced   string          // why the trigger is silenced, "" when it is not
+	Elsewhere  string          // the dependent whose incident this is about, "" when it is the service's own
+	First      string          // why another service has to be seen to first, "" when none has
 	Failures   int             // of the last Judgings judgements of the trigger on new data
 	Judgings   int             //
 	Suspects   []belay.Suspect // best first
@@ -60,32 +64,54 @@ func OperationID(t belay.Target, bad belay.Content, epoch int) string {
 	return fmt.Sprintf("op-%x", sum[:8])
 }
 
-// suspects ranks the deployments that may have caused an alert. Each began
-// before the alert became active and inside the window; the nearer in time the
-// likelier, and one of the service itself is twice as likely as one of a
-// service it depends on. Scores are between 0 and 1.
-func suspects(own, dependencies []belay.Deployment, active time.Time, window time.Duration) []belay.Suspect {
+// A neighbour is a service that the failing one depends on.
+type neighbour struct {
+	running belay.Deployment // the newest
+	ledger  map[belay.Content]belay.LedgerEntry
+	red     bool // it has an incident of its own
+}
+
+// Weights of a suspect. By time alone a deployment loses up to half over the
+// attribution window.
+const (
+	weightOwn      = 1.0 // of the failing service itself
+	weightRed      = 0.9 // of one that it depends on, which fails as well
+	weightAround   = 0.5 // of one that it depends on, which is well
+	weightNotGreen = 0.7 // what ran before was not seen green: it may have been broken already
+)
+
+// suspects ranks the deployments that may have caused an alert: each began
+// before the alert became active and inside the window. What counts is time
+// (the nearer the likelier), scope (the service itself, or one it depends on)
+// and evidence (green before; whether the dependency fails as well). Scores are
+// between 0 and 1.
+func suspects(own []belay.Deployment, ledger map[belay.Content]belay.LedgerEntry, around []neighbour, active time.Time, window time.Duration) []belay.Suspect {
 	var out []belay.Suspect
-	add := func(d belay.Deployment, weight float64, relation string) {
+	add := func(d belay.Deployment, ledger map[belay.Content]belay.LedgerEntry, weight float64, relation string) {
 		before := active.Sub(d.StartedAt)
 		if before < 0 || before > window || d.From.Content == "" {
 			return
 		}
-		out = append(out, belay.Suspect{
-			Deployment: d,
-			Score:      weight * (1 - 0.5*before.Seconds()/window.Seconds()),
-			Why:        fmt.Sprintf("%s%s began %s before the alert", relation, d.To, readable(before)),
-		})
+		why := fmt.Sprintf("%s%s began %s before the alert", relation, d.To, readable(before))
+		if st := ledger[d.From.Content].Standing; st != belay.Good && st != belay.Soaking {
+			weight *= weightNotGreen
+			why += fmt.Sprintf(", but %s, which ran before, was not seen green", d.From)
+		}
+		out = append(out, belay.Suspect{Deployment: d, Score: weight * (1 - 0.5*before.Seconds()/window.Seconds()), Why: why})
 	}
 	own = slices.DeleteFunc(slices.Clone(own), func(d belay.Deployment) bool { return d.To.Content == "" })
 	for i, d := range own {
 		if i+1 < len(own) && !own[i+1].StartedAt.After(active) {
 			continue // replaced before the damage began
 		}
-		add(d, 1, "")
+		add(d, ledger, weightOwn, "")
 	}
-	for _, d := range dependencies {
-		add(d, 0.5, "depends on "+d.Service.Name+", whose ")
+	for _, n := range around {
+		weight, relation := weightAround, "depends on "+n.running.Service.Name+", whose "
+		if n.red {
+			weight, relation = weightRed, "depends on "+n.running.Service.Name+", which fails as well, and whose "
+		}
+		add(n.running, n.ledger, weight, relation)
 	}
 	slices.SortStableFunc(out, func(a, b belay.Suspect) int {
 		switch {

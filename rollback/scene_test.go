@@ -37,7 +37,7 @@ type scene struct {
 	t         *testing.T
 	platform  *rollbacktest.Fake
 	journal   belay.Journal
-	store     *journal.Store
+	store     belay.Journal // the same, when it does not refuse
 	stop      func()
 	killFile  string
 	policy    string
@@ -48,14 +48,16 @@ type scene struct {
 	verdicts  map[string]belay.Verdict
 	failing   bool // the journal refuses
 	emergency []string
-	deaf      bool // no channel confirms anything
+	deaf      bool   // no channel confirms anything
+	foreign   string // why what the alerts rest on is not Belay's own
+	silenced  string // which silence mutes the alerts
 }
 
 // play runs a test in a bubble where v1 is deployed and known to be good.
 func play(t *testing.T, policy string, test func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, policy)
+		s := newScene(t, policy, newMemory())
 		s.platform.Deploy(v1)
 		s.start()
 		time.Sleep(2 * time.Minute)
@@ -65,14 +67,20 @@ func play(t *testing.T, policy string, test func(s *scene)) {
 	})
 }
 
-func newScene(t *testing.T, policy string) *scene {
+// onDisk opens the real journal.
+func onDisk(t *testing.T) belay.Journal {
 	t.Helper()
-	dir := t.TempDir()
-	store, err := journal.Open(t.Context(), filepath.Join(dir, "belay.db"), journal.Options{})
+	store, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "belay.db"), journal.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+func newScene(t *testing.T, policy string, store belay.Journal) *scene {
+	t.Helper()
+	dir := t.TempDir()
 	s := &scene{
 		t: t, store: store, platform: rollbacktest.NewFake(target, rollback.Atomic), killFile: filepath.Join(dir, "STOP"),
 		policy: policy, verdicts: map[string]belay.Verdict{"CheckoutErrors": belay.Pass},
@@ -102,6 +110,8 @@ func (s *scene) start() *rollback.Controller {
 		Match: func(ls labels.Labels) bool { return ls.Get("service") == "checkout" },
 	}}, rollback.Options{
 		Journal: s.journal, Alerts: s.presentAlerts, Judgements: s.presentJudgements,
+		Foreign:   func(belay.Alert) string { s.mu.Lock(); defer s.mu.Unlock(); return s.foreign },
+		Silenced:  func(belay.Alert) string { s.mu.Lock(); defer s.mu.Unlock(); return s.silenced },
 		Emergency: func(_, text string) { s.mu.Lock(); s.emergency = append(s.emergency, text); s.mu.Unlock() },
 	})
 	if err != nil {

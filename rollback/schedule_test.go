@@ -33,7 +33,7 @@ func TestRandomSchedulesKeepTheInvariants(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newScene(t, autoPolicy)
+				s := newScene(t, autoPolicy, store(t, i))
 				s.platform.Deploy(v1)
 				s.start()
 				time.Sleep(2 * time.Minute)
@@ -50,6 +50,14 @@ func TestRandomSchedulesKeepTheInvariants(t *testing.T) {
 			})
 		})
 	}
+}
+
+// store is the real journal for the first two schedules, and memory for the rest.
+func store(t *testing.T, i int) belay.Journal {
+	if i < 2 {
+		return onDisk(t)
+	}
+	return newMemory()
 }
 
 // An anarchist does what it likes to a scene, and remembers.

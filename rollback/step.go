@@ -17,7 +17,7 @@ const undeliveredAfter = 30 * time.Second
 
 // step looks at the present state of the service and does the next thing.
 func (w *worker) step(ctx context.Context, now time.Time) error {
-	w.history.observe(w.c.opts.Alerts(), w.svc.Policy.judgings)
+	w.observe()
 	st, seen := w.watched()
 	if seen {
 		if err := w.stepDeployments(ctx, w.c.snapshot(w.svc.ID), st, now); err != nil {
@@ -44,20 +44,20 @@ func (w *worker) step(ctx context.Context, now time.Time) error {
 	case belay.RollbackConverging:
 		return w.awaitConvergence(ctx, *rb, now)
 	case belay.RollbackProving:
-		return w.prove(ctx, *rb, now)
+		return w.prove(ctx, v, *rb, now)
 	}
 	return nil
 }
 
 // consider decides whether an open incident calls for a rollback.
 func (w *worker) consider(ctx context.Context, v serviceView, now time.Time) error {
-	if v.incident == nil || w.svc.Policy.Mode == belay.ModeOff {
+	if w.svc.Policy.Mode == belay.ModeOff || v.incident == nil && w.accuser(v) == nil {
 		return nil
 	}
-	if rb := v.of(v.incident.ID); rb != nil && rb.State.Terminal() {
-		return nil // one rollback an incident; what it left is for people
-	}
 	p := w.plan(ctx, v, now, decider{})
+	if p.Incident == nil || w.c.answered(p.Incident.ID) {
+		return nil
+	}
 	answers, veto, asks := Answer(p, now, false)
 	rb := w.draft(p, v, answers)
 	switch {
@@ -69,6 +69,18 @@ func (w *worker) consider(ctx context.Context, v serviceView, now time.Time) err
 	rb.State, rb.DecidedAt = belay.RollbackPlanned, now
 	rb.Reason = fmt.Sprintf("%s; Belay will go back to %s in %s unless someone stops it", p.Suspects[0].Why, rb.To, readable(time.Duration(w.svc.Policy.Veto)))
 	return w.tell(ctx, belay.KindPlanned, rb, now)
+}
+
+// answered says that a rollback of an incident, of whichever service, is under
+// way or has ended: one an incident; what it left is for people.
+func (c *Controller) answered(incident string) bool {
+	for _, s := range c.services {
+		v := c.snapshot(s.ID)
+		if rb := v.of(incident); rb != nil && rb.State != belay.RollbackRefused {
+			return true
+		}
+	}
+	return false
 }
 
 // draft makes the rollback that a plan amounts to.
@@ -152,7 +164,7 @@ func (w *worker) awaitVeto(ctx context.Context, v serviceView, rb belay.Rollback
 // overtaken ends a plan whose incident is over, or that the kill switch forbids.
 func (w *worker) overtaken(ctx context.Context, v serviceView, rb belay.Rollback, now time.Time) (bool, error) {
 	switch {
-	case v.incident == nil && rb.OrderedBy == "":
+	case !v.isOpen(rb.Incident) && rb.OrderedBy == "":
 		rb.Reason = "the incident ended before Belay acted; nothing was changed"
 	case Killed(w.svc.Policy):
 		rb.Reason = "the kill switch was set; nothing was changed"
@@ -297,12 +309,12 @@ func (w *worker) displace(ctx context.Context, rb belay.Rollback, st belay.State
 
 // prove waits until fresh data shows that the service is well, and that it
 // stays well. That series have gone proves nothing.
-func (w *worker) prove(ctx context.Context, rb belay.Rollback, now time.Time) error {
+func (w *worker) prove(ctx context.Context, v serviceView, rb belay.Rollback, now time.Time) error {
 	st, err := w.svc.Platform.State(ctx, w.target)
 	if end := displaced(rb, st, err); end != "" {
 		return w.displace(ctx, rb, st, end, now)
 	}
-	h := w.health(now)
+	h := w.proof(rb, v, now)
 	well := h.red == "" && h.unknown == "" && h.conclusive && h.newest.After(rb.ConvergedAt)
 	hold := time.Duration(w.svc.Policy.RecoveryHold)
 	switch {

@@ -14,7 +14,9 @@ const keep = 50
 // guarded by Controller.mu.
 type view struct {
 	services map[belay.ServiceID]*serviceView
-	pos      map[string]belay.Seq // ends of the streams that the controller appends to
+	open     map[string]belay.Incident // by id, of any service
+	told     map[string]belay.Seq      // open incident → newest event that a channel confirmed
+	pos      map[string]belay.Seq      // ends of the streams that the controller appends to
 }
 
 // serviceView is what the journal says of one service.
@@ -23,12 +25,13 @@ type serviceView struct {
 	ledger      map[belay.Content]belay.LedgerEntry
 	incident    *belay.Incident // the open one
 	rollbacks   []belay.Rollback
-	planned     map[string]belay.Seq // rollback id → event that says what is planned
-	told        map[string]belay.Seq // incident → newest event that a channel confirmed
+	planned     map[string]belay.Seq      // rollback id → event that says what is planned
+	told        map[string]belay.Seq      // the view's
+	open        map[string]belay.Incident // the view's
 }
 
 func newView() *view {
-	return &view{services: map[belay.ServiceID]*serviceView{}, pos: map[string]belay.Seq{}}
+	return &view{services: map[belay.ServiceID]*serviceView{}, open: map[string]belay.Incident{}, told: map[string]belay.Seq{}, pos: map[string]belay.Seq{}}
 }
 
 func (v *view) service(id belay.ServiceID) *serviceView {
@@ -37,7 +40,6 @@ func (v *view) service(id belay.ServiceID) *serviceView {
 		s = &serviceView{
 			ledger:  map[belay.Content]belay.LedgerEntry{},
 			planned: map[string]belay.Seq{},
-			told:    map[string]belay.Seq{},
 		}
 		v.services[id] = s
 	}
@@ -58,7 +60,7 @@ func (v *view) apply(ev belay.Event) {
 	case ev.Delivery != nil:
 		v.applyDelivery(ev)
 	case ev.Incident != nil:
-		v.service(ev.Incident.Service).applyIncident(*ev.Incident)
+		v.applyIncident(*ev.Incident)
 	}
 }
 
@@ -70,14 +72,17 @@ func (s *serviceView) applyRollback(ev belay.Event) {
 	}
 }
 
-func (s *serviceView) applyIncident(in belay.Incident) {
+func (v *view) applyIncident(in belay.Incident) {
+	s := v.service(in.Service)
 	switch {
 	case in.State != belay.Resolved:
-		s.incident = &in
+		s.incident, v.open[in.ID] = &in, in
+		return
 	case s.incident != nil && s.incident.ID == in.ID:
 		s.incident = nil
-		delete(s.told, in.ID)
 	}
+	delete(v.open, in.ID)
+	delete(v.told, in.ID)
 }
 
 func (v *view) applyDelivery(ev belay.Event) {
@@ -85,10 +90,8 @@ func (v *view) applyDelivery(ev belay.Event) {
 	if d.Result != "sent" && d.Result != "adopted" {
 		return
 	}
-	for _, s := range v.services {
-		if s.incident != nil && s.incident.ID == d.Incident {
-			s.told[d.Incident] = max(s.told[d.Incident], d.Tells)
-		}
+	if _, open := v.open[d.Incident]; open {
+		v.told[d.Incident] = max(v.told[d.Incident], d.Tells)
 	}
 }
 
@@ -100,6 +103,12 @@ func replace[T any](list []T, item T, id func(T) string) []T {
 	}
 	list = append(slices.Clip(list), item)
 	return list[max(0, len(list)-keep):]
+}
+
+// isOpen says whether an incident, of whichever service, is open.
+func (s *serviceView) isOpen(incident string) bool {
+	_, open := s.open[incident]
+	return open
 }
 
 // latest returns the newest deployment, nil when none is known.
