@@ -173,6 +173,9 @@ func (c *courier) parent(t turn) (Message, belay.Seq) {
 func (c *courier) reply(t turn, thread string) (Message, belay.Seq) {
 	m := c.box.message(t.incident)
 	m.Kind, m.Key, m.Thread, m.Event = Reply, t.key(), thread, t.event
+	if draw := c.box.opts.Picture; t.picture && draw != nil {
+		m.Picture = func(ctx context.Context) ([]byte, error) { return draw(ctx, t.incident) }
+	}
 	return m, t.event.Seq
 }
 

@@ -32,6 +32,11 @@ type Message struct {
 	Rollback *belay.Rollback // the newest of this incident, nil if there is none
 	Review   *belay.Review   // nil until it is drafted
 	Links    Links
+
+	// Picture draws the incident as a PNG, for a reply that should show it. It
+	// is nil for most. A channel that shows no pictures leaves it out, and no
+	// message waits for one that cannot be drawn.
+	Picture func(context.Context) ([]byte, error)
 }
 
 // Links lead from a message to the pages about it. Empty ones are left out.

@@ -29,6 +29,7 @@ type OutboxOptions struct {
 	Journal      belay.Journal
 	Destinations []Destination
 	Links        func(belay.Incident) Links // nil leaves links out
+	Picture      Picture                    // nil draws none
 	Logger       *slog.Logger               // nil discards
 	Metrics      *telemetry.Registry        // nil records nothing
 	Now          func() time.Time           // nil is time.Now
@@ -37,6 +38,9 @@ type OutboxOptions struct {
 	// nil tells nobody.
 	Tell func(ctx context.Context, kind, text string)
 }
+
+// A Picture draws an incident as it is now, as a PNG.
+type Picture func(ctx context.Context, incident string) ([]byte, error)
 
 // An Outbox tells destinations what happens to incidents: one message for each
 // incident, edited in place to show the present truth, with the story in its

@@ -13,6 +13,7 @@ type story struct {
 	review   *belay.Review
 	last     belay.Event // the newest event of the incident
 	guard    string      // the guard that refused last, "" after anything else
+	pictured bool        // one of its replies shows a picture
 }
 
 // A turn is one event that is told. The parent message always follows; a reply
@@ -21,6 +22,7 @@ type turn struct {
 	event    belay.Event
 	incident string
 	reply    bool
+	picture  bool // the reply shows the incident: the first, and the one that ends it
 }
 
 // key names the reply to a turn.
@@ -53,7 +55,9 @@ func (s *stories) apply(ev belay.Event) (turn, bool) {
 	}
 	reply := st.apply(ev)
 	st.last = ev
-	return turn{event: ev, incident: id, reply: reply}, true
+	picture := reply && (!st.pictured || ev.Kind == belay.KindResolved)
+	st.pictured = st.pictured || reply
+	return turn{event: ev, incident: id, reply: reply, picture: picture}, true
 }
 
 // about returns the incident that an event is told under, "" if none.

@@ -173,7 +173,7 @@ func (p *parts) buildTell() error {
 		return err
 	}
 	p.outbox, err = alerting.NewOutbox(alerting.OutboxOptions{
-		Journal: p.base.journal, Destinations: destinations, Links: p.links, Logger: p.log, Metrics: p.base.metrics, Tell: p.emergency.Tell,
+		Journal: p.base.journal, Destinations: destinations, Links: p.links, Picture: p.picture, Logger: p.log, Metrics: p.base.metrics, Tell: p.emergency.Tell,
 	})
 	if err != nil {
 		return err
@@ -193,6 +193,15 @@ func (p *parts) buildTell() error {
 		ScrapeInterval: p.scrapeInterval, Directory: p.reviewDir(), ExternalURL: p.cfg.Global.ExternalURL,
 	})
 	return err
+}
+
+// picture draws an incident as it is now.
+func (p *parts) picture(ctx context.Context, incident string) ([]byte, error) {
+	d, err := p.review.Draft(ctx, incident)
+	if err != nil {
+		return nil, err
+	}
+	return d.PNG()
 }
 
 // scrapeInterval is the longest interval of any scrape configuration: how far

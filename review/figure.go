@@ -37,6 +37,12 @@ func (d *Dossier) figure() chart.Chart {
 	return c
 }
 
+// PNG draws the incident at one look, as a picture for channels that show no
+// SVG: 700 units wide, without the key of its markers.
+func (d *Dossier) PNG() ([]byte, error) {
+	return d.figure().PNG(chart.Size{Width: 700})
+}
+
 func (d *Dossier) impactWindow() (chart.Window, bool) {
 	if !d.Impact.Known {
 		return chart.Window{}, false

@@ -15,6 +15,7 @@ type drawing struct {
 	key    string
 	text   string        // everything that matters, for notifications, screen readers and refused blocks
 	all    []slack.Block // the whole message
+	plain  []slack.Block // the whole message without its picture; nil where it has none
 	needed []slack.Block // without what it can do without
 }
 
@@ -134,8 +135,12 @@ func facts(m alerting.Message) []slack.Block {
 
 // footer names the incident and its rules and leads to the pages about it.
 func footer(m alerting.Message) []string {
+	review := ""
+	if m.Review != nil {
+		review = link(m.Links.Review, "Review")
+	}
 	return []string{
-		link(m.Links.Incident, "Incident"), link(m.Links.Service, "Service"), link(m.Links.Review, "Review"),
+		link(m.Links.Incident, "Incident"), link(m.Links.Service, "Service"), review,
 		markup(ruleNames(m.Incident), shareContext), code(m.Incident.ID, shareContext),
 	}
 }

@@ -106,7 +106,7 @@ func recovered() alerting.Message {
 	i.ResolvedAt = at(10, 0)
 	i.Alerts[0].State, i.Alerts[0].ResolvedAt = belay.AlertInactive, at(5, 0)
 	m := message(i, r, at(10, 0))
-	m.Links.Review = "http://127.0.0.1:9720/reviews/i-1"
+	m.Links.Review, m.Review = "http://127.0.0.1:9720/reviews/i-1", &belay.Review{Incident: "i-1", State: "draft"}
 	return m
 }
 

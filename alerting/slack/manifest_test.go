@@ -16,7 +16,7 @@ import (
 var needs = map[string][]string{
 	"chat.postMessage": {"chat:write"}, "chat.update": {"chat:write"}, "PostEphemeral": {"chat:write"},
 	"conversations.list": {"channels:read", "groups:read"}, "conversations.history": {"channels:history", "groups:history"},
-	"conversations.replies": {"channels:history", "groups:history"}, "GetBotInfo": {"users:read"}, "AuthTest": nil, "OpenView": nil,
+	"conversations.replies": {"channels:history", "groups:history"}, "GetBotInfo": {"users:read"}, "files.getUploadURLExternal": {"files:write"}, "AuthTest": nil, "OpenView": nil,
 }
 
 func TestTheManifestAsksForTheScopesOfWhatIsCalled(t *testing.T) {

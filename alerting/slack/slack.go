@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,6 +111,9 @@ func (n *Notifier) Notify(ctx context.Context, m alerting.Message) (string, erro
 	if ref != "" || err != nil {
 		return ref, err
 	}
+	if m.Picture != nil && !m.Retry {
+		n.illustrate(ctx, m, &d)
+	}
 	return n.post(ctx, to, d)
 }
 
@@ -199,10 +203,14 @@ func (n *Notifier) edit(ctx context.Context, ref string, d drawing) error {
 // it cannot do without, then as text, going down a rung each time Slack
 // refuses the blocks.
 func (n *Notifier) descend(d drawing, send func(slack.MsgOption) error) error {
-	rungs := []struct {
+	type rung struct {
 		name   string
 		blocks []slack.Block
-	}{{"all blocks", d.all}, {"needed blocks", d.needed}, {"text", nil}}
+	}
+	rungs := []rung{{"all blocks", d.all}, {"needed blocks", d.needed}, {"text", nil}}
+	if d.plain != nil {
+		rungs = slices.Insert(rungs, 1, rung{"no picture", d.plain})
+	}
 	var err error
 	for i, rung := range rungs {
 		err = send(slack.MsgOptionCompose(

@@ -20,6 +20,7 @@ const (
 	maxHeader  = 150
 	maxContext = 10 // elements of a context block
 	maxText    = 4000
+	maxAlt     = 1000 // of a picture; Slack allows 2000
 	// maxAll bounds all texts of a message's blocks together. Slack's own
 	// bound is not documented; messages of 11 300 characters were refused.
 	maxAll = 9000

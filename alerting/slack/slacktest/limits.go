@@ -41,6 +41,10 @@ type block struct {
 	Elements []element  `json:"elements"`
 	ImageURL string     `json:"image_url"`
 	AltText  string     `json:"alt_text"`
+
+	SlackFile *struct {
+		ID string `json:"id"`
+	} `json:"slack_file"`
 }
 
 type textObj struct {
@@ -145,6 +149,9 @@ func (b block) valid() bool {
 		return len(b.Elements) > 0 && len(b.Elements) <= maxActions &&
 			!slices.ContainsFunc(b.Elements, func(e element) bool { return !e.validButton() })
 	case "image":
+		if b.SlackFile != nil {
+			return b.ImageURL == "" && b.AltText != "" && length(b.AltText) <= maxAltText
+		}
 		return validImage(b.ImageURL, b.AltText)
 	}
 	return false

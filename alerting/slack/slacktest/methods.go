@@ -69,7 +69,7 @@ func (s *Server) fill(m *Message, args url.Values) (code string) {
 	if code := checkText(text, blocks); code != "" {
 		return code
 	}
-	if slices.ContainsFunc(blocks, func(b block) bool { return slices.Contains(s.faults.RejectBlocks, b.Type) }) {
+	if !s.knowsFiles(blocks) || slices.ContainsFunc(blocks, func(b block) bool { return slices.Contains(s.faults.RejectBlocks, b.Type) }) {
 		return "invalid_blocks"
 	}
 	if raw := args.Get("metadata"); raw != "" {

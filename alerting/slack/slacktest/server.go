@@ -9,7 +9,7 @@
 // having a workspace; so it is written to production standards, bounded in
 // what it reads, and safe to look at whatever the messages hold.
 //
-// What it is not: a full Slack. It knows the ten methods that Belay needs,
+// What it is not: a full Slack. It knows the methods that Belay needs,
 // takes any token (or the one it was told), lets everybody post everywhere,
 // and keeps everything in memory. Where Slack is vague it is strict.
 package slacktest
@@ -72,6 +72,8 @@ type Server struct {
 	whispers  []Whisper
 	tickets   map[string]bool // for Socket Mode connections
 	sockets   sockets
+	files     map[string]*file
+	fileOrder []string
 
 	writeMu sync.Mutex // one WriteJSON at a time, so that the newest state wins
 }
@@ -86,12 +88,14 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		opts: opts, mux: http.NewServeMux(),
-		triggers: map[string]string{}, dialogues: map[string]Dialogue{}, tickets: map[string]bool{},
+		triggers: map[string]string{}, dialogues: map[string]Dialogue{}, tickets: map[string]bool{}, files: map[string]*file{},
 	}
 	for _, name := range opts.Channels {
 		s.addRoom(name)
 	}
 	s.mux.HandleFunc("/api/{method}", s.serveAPI)
+	s.mux.HandleFunc("POST /api/upload", s.serveUpload)
+	s.mux.HandleFunc("GET /file/{id}", s.serveFile)
 	s.mux.HandleFunc("GET /socket", s.serveSocket)
 	s.mux.HandleFunc("GET /{$}", s.servePage)
 	s.mux.HandleFunc("GET /version", s.serveVersion)
@@ -163,6 +167,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case fate.code != "":
 	case c.method == "apps.connections.open":
 		rep = s.openSocket(r, token(r, c.args))
+	case c.method == "files.getUploadURLExternal" && s.admits(token(r, c.args)):
+		s.mu.Lock()
+		rep = s.announceFile(r, c.args)
+		s.mu.Unlock()
 	default:
 		rep = s.do(c, token(r, c.args))
 	}
@@ -192,6 +200,11 @@ func (s *Server) swallow(w http.ResponseWriter, r *http.Request, c call) bool {
 	return true
 }
 
+// admits says whether calls with a token are answered.
+func (s *Server) admits(token string) bool {
+	return token != "" && (s.opts.Token == "" || token == s.opts.Token)
+}
+
 func (s *Server) do(c call, token string) reply {
 	switch {
 	case token == "":
@@ -212,6 +225,8 @@ func (s *Server) do(c call, token string) reply {
 			return refuse("bot_not_found")
 		}
 		return reply{fields: map[string]any{"bot": map[string]any{"id": botID, "app_id": appID, "name": "belay", "user_id": botUser}}}
+	case "files.completeUploadExternal":
+		return s.completeFile(c.args)
 	case "chat.postEphemeral":
 		return s.whisper(c.args)
 	case "views.open":
