@@ -14,7 +14,7 @@ build: ## the binary, as ./bin/belay
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/belay ./cmd/belay
 
 demo: build ## one real incident on this machine, from release to review
-	./bin/belay demo --once --no-browser
+	./bin/belay demo --once --no-browser --platform $(PLATFORM)
 
 kubernetes: ## the control plane that tests and the demo start: built once, about ten minutes of CPU
 	$(GO) run ./scripts/kubernetes
@@ -43,7 +43,7 @@ bin/govulncheck: tools/go.mod tools/go.sum
 	$(GO) build -C tools -o ../bin/govulncheck golang.org/x/vuln/cmd/govulncheck
 
 crash: build ## kill -9 at N random moments of the demo; the loop must close each time
-	./bin/belay demo crash --n $(N)
+	./bin/belay demo crash --n $(N) --platform $(PLATFORM)
 
 fuzz: ## each fuzz target for T
 	./scripts/fuzz $(T)

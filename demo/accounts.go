@@ -113,12 +113,16 @@ func (p *play) facts() []fact {
 	if p.Fault == FaultCrash {
 		back = t.Window
 	}
+	converged := fact{Milestone: "converged", What: goodVersion + " answered again; the platform is asked every " + seconds(t.Poll), At: w.WellAt, Lag: t.Poll}
+	if p.scene.wiring.Rolling {
+		converged.What, converged.At = "the last answer of "+nextVersion, p.scene.load.stint(1).Last
+	}
 	return []fact{
 		{Milestone: "change_applied", What: nextVersion + " was released", At: p.scene.released},
 		{Milestone: "impact_start", What: "its first bad answer", At: w.Fault},
 		{Milestone: "notified", What: "Slack had the message", At: w.Message},
 		{Milestone: "accepted", What: "the platform changed the content", At: w.Change.At},
-		{Milestone: "converged", What: goodVersion + " answered again; the platform is asked every " + seconds(t.Poll), At: w.WellAt, Lag: t.Poll},
+		converged,
 		{Milestone: "impact_end", What: "the last bad answer; the rule looks back over " + seconds(back), At: p.scene.load.stint(1).LastBad, Lag: back},
 	}
 }

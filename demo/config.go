@@ -59,10 +59,10 @@ type addresses struct{ Shop, Gateway, Belay, Slack string }
 
 // writeConfig writes what `belay run` reads: the configuration, its rules, the
 // token for Slack.
-func writeConfig(d *directory, binary string, t tempo, at addresses) error {
+func writeConfig(d *directory, t tempo, at addresses, w wiring) error {
 	values := map[string]any{
-		"T": t, "Short": t.short(), "At": at, "Service": serviceName, "Channel": channelName,
-		"Binary": binary, "Releases": d.file(releasesDir), "TokenFile": tokenFile, "AppTokenFile": appTokenFile, "You": slackVisitor, "Rules": rulesFile,
+		"T": t, "Short": t.short(), "At": at, "W": w, "Service": serviceName, "Channel": channelName,
+		"TokenFile": tokenFile, "AppTokenFile": appTokenFile, "You": slackVisitor, "Rules": rulesFile,
 		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
 	for _, f := range []struct {
@@ -110,10 +110,7 @@ global:
   external_url: http://<<.At.Belay>>
 
 scrape_configs:
-  - job_name: shop
-    static_configs:
-      - targets: ["<<.At.Shop>>"]
-        labels: {service: <<.Service>>}
+<<.W.Scrape>>
   - job_name: gateway # stands before the shop, and sees what the shop cannot count: answers that it never gave
     static_configs:
       - targets: ["<<.At.Gateway>>"]
@@ -128,18 +125,13 @@ services:
     match: {service: <<.Service>>}
     revision_label: version
     platform:
-      command:
-        state: [<<q .Binary>>, releases, --dir, <<q .Releases>>, state, <<.Service>>]
-        revisions: [<<q .Binary>>, releases, --dir, <<q .Releases>>, list, <<.Service>>]
-        restore: [<<q .Binary>>, releases, --dir, <<q .Releases>>, activate, <<.Service>>]
-        timeout: 15s
-        poll: <<d .T.Poll>>
+<<.W.Platform>>
     owners: {slack_channel: "#<<.Channel>>", approvers: [you]}
 
 rollback:
   mode: auto
-  allow_checked: true # the platform of this demo compares and then writes; one Belay watches it
-  when: ['severity="critical"']
+<<if .W.Unfenced>>  allow_checked: true # the platform of this demo compares and then writes; one Belay watches it
+<<end>>  when: ['severity="critical"']
   attribution_window: 5m
   failed: 3 of 3
   soak: <<d .T.Soak>>

@@ -14,10 +14,11 @@ import (
 
 // CrashOptions say how often Belay is killed.
 type CrashOptions struct {
-	N      int    // rounds
-	Seed   uint64 // of the moments; 0 chooses one
-	Binary string // this program, which can run, releases and demo shop
-	Out    io.Writer
+	N        int    // rounds
+	Seed     uint64 // of the moments; 0 chooses one
+	Platform string // one of Platforms; "" is PlatformCommand
+	Binary   string // this program, which can run, releases and demo shop
+	Out      io.Writer
 }
 
 // Crash plays the incident N times in short times and kills Belay with SIGKILL
@@ -97,7 +98,7 @@ func (t tally) String() string {
 // runRound plays one incident with one kill in it, or two.
 func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) round {
 	r := round{dir: dir}
-	s, err := newScene(ctx, sceneOptions{Dir: dir, Listen: "127.0.0.1:0", Binary: opts.Binary, Fault: k.fault, Tempo: drill, Rate: requestRate})
+	s, err := newScene(ctx, sceneOptions{Dir: dir, Listen: "127.0.0.1:0", Binary: opts.Binary, Platform: opts.Platform, Fault: k.fault, Tempo: drill, Rate: requestRate})
 	if err != nil {
 		r.bad = append(r.bad, err.Error())
 		return r
@@ -113,7 +114,7 @@ func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) rou
 	}
 	r.bad = append(r.bad, s.violations(&w.witness)...)
 	r.kills, r.found, r.repeats, r.took = len(k.at), k.found(&w.witness), s.repeats(), w.ReviewAt.Sub(w.Fault)
-	if changes, err := s.service.Log(); err == nil {
+	if changes, err := s.platform.Changes(); err == nil {
 		r.changes = count(changes, byOperation)
 	}
 	return r
@@ -127,7 +128,7 @@ func playRound(ctx context.Context, s *scene, w *watcher, k *killer) error {
 	if err := w.until(ctx, goodVersion+" becomes known good", time.Minute, known); err != nil {
 		return err
 	}
-	if err := s.Release(nextVersion); err != nil {
+	if err := s.Release(ctx, nextVersion); err != nil {
 		return err
 	}
 	closed := func() bool { return w.done() && k.done() }

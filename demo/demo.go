@@ -17,6 +17,7 @@ import (
 // Options say which incident is played, where, and how it is told.
 type Options struct {
 	Fault     Fault  // "" is FaultErrors
+	Platform  string // one of Platforms; "" is PlatformCommand
 	Dir       string // where its files lie; "" makes a new directory
 	Listen    string // of Belay's pages; "" chooses
 	NoBrowser bool   // do not open the pages
@@ -42,7 +43,7 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Getenv = os.Getenv
 	}
 	s, err := newScene(ctx, sceneOptions{
-		Dir: opts.Dir, Listen: opts.Listen, Binary: opts.Binary, Fault: opts.Fault, Tempo: stage, Rate: requestRate,
+		Dir: opts.Dir, Listen: opts.Listen, Binary: opts.Binary, Platform: opts.Platform, Fault: opts.Fault, Tempo: stage, Rate: requestRate,
 	})
 	if err != nil {
 		return err
@@ -75,7 +76,7 @@ func (p *play) perform(ctx context.Context) error {
 	if err := p.soak(ctx); err != nil {
 		return err
 	}
-	if err := p.scene.Release(nextVersion); err != nil {
+	if err := p.scene.Release(ctx, nextVersion); err != nil {
 		return err
 	}
 	p.story.say(p.scene.released, "people", "release %s", nextVersion)

@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,9 +22,11 @@ import (
 const patience = 800 * time.Millisecond
 
 // newGateway returns the handler that stands between customers and the shop, as
-// in production: it passes requests on and counts the answers, those that the
-// shop failed to give among them. Its metrics are at /metrics.
-func newGateway(shop string) http.Handler {
+// in production: it passes requests on, to one instance after the other, and
+// counts the answers, those that the shop failed to give among them. Its metrics
+// are at /metrics.
+func newGateway(instances func() []string) http.Handler {
+	to := &rotation{instances: instances}
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_requests_total",
 		Help: "Requests passed on to the shop, by the status code that customers got.",
@@ -34,9 +37,9 @@ func newGateway(shop string) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(requests)
 	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: shop}) },
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: to.next()}) },
 		Transport: &http.Transport{
-			DialContext: dialPatiently, MaxIdleConnsPerHost: 64, ResponseHeaderTimeout: 2 * time.Second,
+			DialContext: to.dial, MaxIdleConnsPerHost: 64, ResponseHeaderTimeout: 2 * time.Second,
 		},
 		ModifyResponse: func(res *http.Response) error {
 			requests.WithLabelValues(strconv.Itoa(res.StatusCode)).Inc()
@@ -53,8 +56,26 @@ func newGateway(shop string) http.Handler {
 	return mux
 }
 
-// dialPatiently tries again for a while when nobody listens.
-func dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
+// nobody is asked while there is no instance: a place where none can listen.
+const nobody = "127.0.0.1:1"
+
+// A rotation goes round the instances that there are.
+type rotation struct {
+	instances func() []string
+	turn      atomic.Uint64
+}
+
+func (r *rotation) next() string {
+	now := r.instances()
+	if len(now) == 0 {
+		return nobody
+	}
+	return now[r.turn.Add(1)%uint64(len(now))]
+}
+
+// dial tries again for a while when nobody listens, at whichever instance has its
+// turn then.
+func (r *rotation) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -67,5 +88,6 @@ func dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) 
 			return nil, err
 		case <-time.After(10 * time.Millisecond):
 		}
+		addr = r.next()
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestTheGatewayHidesTheMomentInWhichVersionsChangeHands(t *testing.T) {
 	t.Parallel()
 	addr := mustAddress(t)
-	gateway := httptest.NewServer(newGateway(addr))
+	gateway := httptest.NewServer(newGateway(one(addr)))
 	defer gateway.Close()
 	answered := make(chan int)
 	go func() {
@@ -27,7 +27,7 @@ func TestTheGatewayHidesTheMomentInWhichVersionsChangeHands(t *testing.T) {
 
 func TestTheGatewayCountsWhatNobodyAnswered(t *testing.T) {
 	t.Parallel()
-	gateway := httptest.NewServer(newGateway(mustAddress(t)))
+	gateway := httptest.NewServer(newGateway(one(mustAddress(t))))
 	defer gateway.Close()
 	start := time.Now()
 	code, _, err := get(t, gateway.URL+"/checkout?cart=1")
@@ -44,6 +44,25 @@ func TestTheGatewayCountsWhatNobodyAnswered(t *testing.T) {
 	for _, want := range []string{`gateway_requests_total{code="502"} 1`, `gateway_requests_total{code="500"} 0`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s:\n%s", want, metrics)
+		}
+	}
+}
+
+func one(addr string) func() []string { return func() []string { return []string{addr} } }
+
+func TestTheGatewayGoesToAnotherInstanceWhenOneIsGone(t *testing.T) {
+	t.Parallel()
+	gone, there := mustAddress(t), mustAddress(t)
+	startShop(t, there, goodVersion, FaultNone)
+	gateway := httptest.NewServer(newGateway(func() []string { return []string{gone, there} }))
+	defer gateway.Close()
+	for range 4 {
+		start := time.Now()
+		if code, _, err := get(t, gateway.URL+"/checkout?cart=1"); err != nil || code != http.StatusOK {
+			t.Fatalf("answered with %d, %v", code, err)
+		}
+		if waited := time.Since(start); waited > patience {
+			t.Errorf("it took %s to find the other instance", waited)
 		}
 	}
 }

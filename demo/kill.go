@@ -55,7 +55,7 @@ func (w *watcher) vetoOver(early time.Duration) bool {
 // changed asks the platform's log itself whether an operation changed the
 // content.
 func (w *watcher) changed() bool {
-	changes, err := releases.ReadLog(w.scene.service.LogFile())
+	changes, err := w.scene.platform.Changes()
 	return err == nil && count(changes, byOperation) > 0
 }
 
@@ -178,7 +178,7 @@ func count(changes []releases.Change, ok func(releases.Change) bool) (n int) {
 func (s *scene) violations(w *witness) []string {
 	var bad []string
 	say := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
-	changes, err := releases.ReadLog(s.service.LogFile())
+	changes, err := s.platform.Changes()
 	if err != nil {
 		say("the platform's log cannot be read: %v", err)
 	}
@@ -216,7 +216,7 @@ func (s *scene) violations(w *witness) []string {
 
 // repeats describes how often operations came again.
 func (s *scene) repeats() string {
-	changes, err := releases.ReadLog(s.service.LogFile())
+	changes, err := s.platform.Changes()
 	n := count(changes, func(c releases.Change) bool { return c.Repeat })
 	if err != nil || n == 0 {
 		return ""

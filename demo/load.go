@@ -18,7 +18,8 @@ type load struct {
 
 	mu     sync.Mutex
 	stints []Stint
-	gap    int // requests that failed before any version had answered
+	next   string // the version that takes over, or has; "" where never two run at once
+	gap    int    // requests that failed before any version had answered
 	notify func(stint int, what string, at time.Time)
 }
 
@@ -28,6 +29,7 @@ type load struct {
 type Stint struct {
 	Version     string    `json:"version"`
 	First       time.Time `json:"first_answer"`
+	Last        time.Time `json:"last_answer"`
 	FirstBad    time.Time `json:"first_bad_answer,omitzero"`
 	LastBad     time.Time `json:"last_bad_answer,omitzero"`
 	Good        int       `json:"good"`
@@ -109,7 +111,8 @@ func (l *load) send(ctx context.Context, cart int) {
 func (l *load) record(version string, code int, at time.Time) {
 	l.mu.Lock()
 	var told []string
-	if version != "" && (len(l.stints) == 0 || l.stints[len(l.stints)-1].Version != version) {
+	n := l.stintOf(version)
+	if n == len(l.stints) && version != "" {
 		l.stints = append(l.stints, Stint{Version: version, First: at})
 		told = append(told, firstAnswer)
 	}
@@ -118,8 +121,10 @@ func (l *load) record(version string, code int, at time.Time) {
 		l.mu.Unlock()
 		return
 	}
-	n := len(l.stints) - 1
 	s := &l.stints[n]
+	if version != "" {
+		s.Last = at
+	}
 	switch {
 	case version != "" && code < 500:
 		s.Good++
@@ -142,6 +147,35 @@ func (l *load) record(version string, code int, at time.Time) {
 	for _, what := range told {
 		l.notify(n, what, at)
 	}
+}
+
+// stintOf says which stint an answer of a version belongs to; the one after the
+// last begins with it. While one version takes over, the one before still
+// answers now and then, which is its old stint. l.mu is held.
+func (l *load) stintOf(version string) int {
+	last := len(l.stints) - 1
+	if version == "" {
+		return max(last, 0)
+	}
+	if last >= 0 && l.stints[last].Version != version && l.next != "" && l.next != version {
+		for i := last; i >= 0; i-- {
+			if l.stints[i].Version == version {
+				return i
+			}
+		}
+	}
+	if last >= 0 && l.stints[last].Version == version {
+		return last
+	}
+	return last + 1
+}
+
+// takesUp says that a version begins to take over from the one before, while
+// both answer.
+func (l *load) takesUp(version string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = version
 }
 
 // Stints returns what was seen so far, oldest first.

@@ -54,9 +54,38 @@ func TestLoadRemembersHowEachVersionAnswered(t *testing.T) {
 		t.Errorf("told (-want +got):\n%s", d)
 	}
 	want := []Stint{
-		{Version: "1.41.3", First: at(1), FirstBad: at(3), LastBad: at(3), Good: 2, Unreachable: 1},
-		{Version: "1.42.0", First: at(4), FirstBad: at(4), LastBad: at(7), Good: 1, Errors: 2, Unreachable: 1},
-		{Version: "1.41.3", First: at(8), Good: 1},
+		{Version: "1.41.3", First: at(1), Last: at(2), FirstBad: at(3), LastBad: at(3), Good: 2, Unreachable: 1},
+		{Version: "1.42.0", First: at(4), Last: at(6), FirstBad: at(4), LastBad: at(7), Good: 1, Errors: 2, Unreachable: 1},
+		{Version: "1.41.3", First: at(8), Last: at(8), Good: 1},
+	}
+	if d := cmp.Diff(want, l.Stints()); d != "" {
+		t.Errorf("stints (-want +got):\n%s", d)
+	}
+}
+
+func TestTwoVersionsThatAnswerAtOnceHaveOneStintEach(t *testing.T) {
+	at := func(s int) time.Time { return time.Date(2026, 11, 23, 14, 2, s, 0, time.UTC) }
+	l := newLoad("http://unused", 60)
+	for i, step := range []struct{ takesUp, version string }{
+		{"1.41.3", "1.41.3"},
+		{"1.42.0", "1.41.3"}, // not yet
+		{"", "1.42.0"},
+		{"", "1.41.3"}, // still
+		{"", "1.42.0"},
+		{"1.41.3", "1.42.0"},
+		{"", "1.41.3"},
+		{"", "1.42.0"},
+		{"", "1.41.3"},
+	} {
+		if step.takesUp != "" {
+			l.takesUp(step.takesUp)
+		}
+		l.record(step.version, 200, at(i+1))
+	}
+	want := []Stint{
+		{Version: "1.41.3", First: at(1), Last: at(4), Good: 3},
+		{Version: "1.42.0", First: at(3), Last: at(8), Good: 4},
+		{Version: "1.41.3", First: at(7), Last: at(9), Good: 2},
 	}
 	if d := cmp.Diff(want, l.Stints()); d != "" {
 		t.Errorf("stints (-want +got):\n%s", d)

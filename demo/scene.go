@@ -2,45 +2,45 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/belaydev/belay/alerting/slack/slacktest"
-	"github.com/belaydev/belay/rollback/command/releases"
 )
 
-// sceneOptions say what a scene is made of. All are required except Dir and
-// Listen.
+// sceneOptions say what a scene is made of. All are required except Dir,
+// Listen and Platform.
 type sceneOptions struct {
-	Dir    string // "" makes a new one
-	Listen string // of Belay's pages; "" chooses
-	Binary string // this program
-	Fault  Fault
-	Tempo  tempo
-	Rate   int // requests a second
+	Dir      string // "" makes a new one
+	Listen   string // of Belay's pages; "" chooses
+	Binary   string // this program
+	Platform string // "" is PlatformCommand
+	Fault    Fault
+	Tempo    tempo
+	Rate     int // requests a second
 }
 
-// A scene is everything that one incident needs: a directory, the shop under
-// its supervisor, load on it, a Slack, and Belay as a child process. Belay can
+// A scene is everything that one incident needs: a directory, the shop on
+// its platform, load on it, a Slack, and Belay as a child process. Belay can
 // be killed and started again; the rest stays until Close.
 type scene struct {
 	sceneOptions
-	dir     *directory
-	at      addresses
-	diary   *slog.Logger
-	slack   *slacktest.Server
-	load    *load
-	service *releases.Service
-	belay   *child
-	api     *client
+	dir   *directory
+	at    addresses
+	diary *slog.Logger
+	slack *slacktest.Server
+	load  *load
+	belay *child
+	api   *client
+
+	platform platform
+	wiring   wiring // once it was started
 
 	released           time.Time // when the last release by a person began
 	slackAt, gatewayAt net.Listener
@@ -75,12 +75,6 @@ func (s *scene) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	s.logs = append(s.logs, diary)
-	if err := writeConfig(s.dir, s.Binary, s.Tempo, s.at); err != nil {
-		return err
-	}
-	if err := s.addReleases(); err != nil {
-		return err
-	}
 	s.slack = slacktest.New(slacktest.Options{
 		Token: slackToken, AppToken: slackAppToken, Visitor: slackVisitor, Channels: []string{channelName},
 		OnChange: func() {
@@ -92,6 +86,12 @@ func (s *scene) prepare(ctx context.Context) (err error) {
 	s.load = newLoad("http://"+s.at.Gateway, s.Rate)
 	s.load.notify = func(stint int, what string, at time.Time) {
 		s.diary.Info(what, "seen_at", at, "version", s.load.stint(stint).Version, "stint", stint)
+	}
+	s.platform, err = newPlatform(s.Platform, site{
+		Dir: s.dir, Binary: s.Binary, Fault: s.Fault, Tempo: s.Tempo, Shop: s.at.Shop, Diary: s.diary, Keep: s.keep, TakesUp: s.load.takesUp,
+	})
+	if err != nil {
+		return err
 	}
 	s.belay = &child{binary: s.Binary, config: s.dir.file(configFile), log: s.dir.file(belayLog)}
 	s.api = newClient(s.at.Belay)
@@ -125,52 +125,10 @@ func listen(ctx context.Context) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
-// addReleases puts both versions of the shop where its platform keeps releases,
-// and makes the good one current.
-func (s *scene) addReleases() error {
-	var err error
-	if s.service, err = releases.Open(s.dir.file(releasesDir), serviceName); err != nil {
-		return err
-	}
-	if err := os.Symlink(filepath.Join(releasesDir, serviceName, platformLog), s.dir.file(platformLog)); err != nil {
-		return err
-	}
-	for _, v := range []struct {
-		version string
-		fault   Fault
-	}{{goodVersion, FaultNone}, {nextVersion, s.Fault}} {
-		if err := s.addRelease(v.version, v.fault); err != nil {
-			return err
-		}
-	}
-	return s.Release(goodVersion)
-}
-
-func (s *scene) addRelease(version string, fault Fault) error {
-	source, err := os.MkdirTemp(s.dir.Path, ".build-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(source) }()
-	manifest, err := json.MarshalIndent(releases.Manifest{
-		Version: version,
-		Argv:    []string{s.Binary, "demo", "shop", "--listen", s.at.Shop, "--version", version, "--fault", string(fault)},
-		Health:  "http://" + s.at.Shop + "/healthz",
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(source, releases.ManifestFile), append(manifest, '\n')); err != nil {
-		return err
-	}
-	_, err = s.service.Add(version, source)
-	return err
-}
-
 // Release makes a version current, as a person would.
-func (s *scene) Release(version string) error {
+func (s *scene) Release(ctx context.Context, version string) error {
 	at := time.Now()
-	if _, err := s.service.Deploy(version); err != nil {
+	if err := s.platform.Release(ctx, version); err != nil {
 		return err
 	}
 	s.released = at
@@ -181,14 +139,15 @@ func (s *scene) Release(version string) error {
 // Start starts the shop, the load, Slack and Belay. They run until Close.
 func (s *scene) Start(ctx context.Context) error {
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	log, err := os.OpenFile(s.dir.file(shopLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
+	var err error
+	if s.wiring, err = s.platform.Start(ctx); err != nil {
 		return err
 	}
-	s.logs = append(s.logs, log)
+	if err := writeConfig(s.dir, s.Tempo, s.at, s.wiring); err != nil {
+		return err
+	}
 	s.keep("slack", func() error { return s.slack.Serve(ctx, s.slackAt) })
-	s.keep("gateway", func() error { return serve(ctx, s.gatewayAt, newGateway(s.at.Shop)) })
-	s.keep("supervisor", func() error { return s.supervise(ctx, log) })
+	s.keep("gateway", func() error { return serve(ctx, s.gatewayAt, newGateway(s.wiring.Instances)) })
 	s.startLoad(ctx)
 	if err := s.slack.WriteJSON(s.dir.file(slackFile)); err != nil {
 		return err
@@ -203,13 +162,6 @@ func (s *scene) startLoad(ctx context.Context) {
 	var done sync.WaitGroup
 	done.Go(func() { s.load.Run(ctx) })
 	s.stopLoad = func() { cancel(); done.Wait() }
-}
-
-// supervise keeps the current release of the shop running until ctx ends.
-func (s *scene) supervise(ctx context.Context, log *os.File) error {
-	return releases.Supervisor{
-		Dir: s.dir.file(releasesDir), Service: serviceName, Stdout: log, Stderr: log, Logger: s.diary.With("by", "supervisor"),
-	}.Run(ctx)
 }
 
 // serve answers on a listener until ctx ends.
@@ -253,6 +205,7 @@ func (s *scene) Close(ctx context.Context) error {
 	}
 	err := s.belay.Stop(ctx)
 	s.diary.Info("belay stopped", "error", errText(err))
+	err = errors.Join(err, s.platform.Stop(ctx))
 	if s.stop != nil {
 		s.stop()
 	}

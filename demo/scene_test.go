@@ -101,7 +101,7 @@ func TestASceneOutlivesBelayAndTakesItsReleaseBack(t *testing.T) {
 		t.Error("belay was not started again")
 	}
 
-	if err := s.Release(nextVersion); err != nil {
+	if err := s.Release(t.Context(), nextVersion); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the bad version fails", func() bool { return s.load.stint(1).Errors > 3 })
@@ -118,7 +118,7 @@ func TestASceneOutlivesBelayAndTakesItsReleaseBack(t *testing.T) {
 	if alive(last) {
 		t.Error("belay outlives the scene")
 	}
-	if status, err := s.service.ReadStatus(); err != nil || status.PID != 0 {
+	if status, err := serviceOf(s).ReadStatus(); err != nil || status.PID != 0 {
 		t.Errorf("the shop outlives the scene: %+v, %v", status, err)
 	}
 	for _, name := range []string{platformLog, slackFile, belayLog, demoLog, shopLog, configFile} {
@@ -129,10 +129,12 @@ func TestASceneOutlivesBelayAndTakesItsReleaseBack(t *testing.T) {
 	diaryHolds(t, s, "deployed", firstBadAnswer, "belay killed", "belay stopped", "stint")
 }
 
+func serviceOf(s *scene) *releases.Service { return s.platform.(*commandPlatform).service }
+
 // takeBack does what Belay would.
 func takeBack(t *testing.T, s *scene) {
 	t.Helper()
-	revs, err := s.service.List()
+	revs, err := serviceOf(s).List()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func takeBack(t *testing.T, s *scene) {
 			op.To = r.Content
 		}
 	}
-	if _, err := s.service.Activate(op); err != nil {
+	if _, err := serviceOf(s).Activate(op); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -178,11 +180,11 @@ func diaryHolds(t *testing.T, s *scene, want ...string) {
 func TestTheCrashingVersionIsStartedAgainAndAgain(t *testing.T) {
 	s := testScene(t, FaultCrash)
 	eventually(t, "the good version answers", func() bool { return s.load.stint(0).Good > 5 })
-	if err := s.Release(nextVersion); err != nil {
+	if err := s.Release(t.Context(), nextVersion); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it ends with exit status 2", func() bool {
-		status, err := s.service.ReadStatus()
+		status, err := serviceOf(s).ReadStatus()
 		return err == nil && status.Restarts > 0 && strings.Contains(status.LastExit, "2")
 	})
 	answers := s.load.stint(1).Good

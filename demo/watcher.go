@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/belaydev/belay"
-	"github.com/belaydev/belay/rollback/command/releases"
 )
 
 // look is how often a scene is looked at.
@@ -64,7 +63,7 @@ func (w *watcher) until(ctx context.Context, what string, limit time.Duration, o
 // be asked; the rest is seen nevertheless.
 func (w *watcher) look(ctx context.Context) error {
 	o := observation{Stints: w.scene.load.Stints(), Parents: w.scene.slack.Parents()}
-	changes, err := releases.ReadLog(w.scene.service.LogFile())
+	changes, err := w.scene.platform.Changes()
 	if err != nil {
 		return err
 	}

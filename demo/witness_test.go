@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -183,12 +184,17 @@ func TestViolationsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.release()
+	if s.wiring, err = s.platform.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.running.Wait()
+	defer func() { _ = s.platform.Stop(context.Background()) }()
 	w := &witness{Incidents: map[string]bool{"i-1": true}}
 	want := "0 content changes by operations, want 1; 1 deployments, want 2; 1 incidents, 0 told in Slack, want 1 each"
 	if got := strings.Join(s.violations(w), "; "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if err := s.Release(nextVersion); err != nil {
+	if err := s.Release(t.Context(), nextVersion); err != nil {
 		t.Fatal(err)
 	}
 	takeBack(t, s)

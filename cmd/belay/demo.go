@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,9 @@ rollback and review as they happen. Nothing leaves this machine.`,
 			if opts.Fault, err = demo.ParseFault(fault); err != nil {
 				return &exitError{exitUsage, err}
 			}
+			if opts.Platform, err = demo.ParsePlatform(opts.Platform); err != nil {
+				return &exitError{exitUsage, err}
+			}
 			if opts.Binary, err = os.Executable(); err != nil {
 				return &exitError{exitRefused, err}
 			}
@@ -37,12 +41,17 @@ rollback and review as they happen. Nothing leaves this machine.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&fault, "fault", string(demo.FaultErrors), "what is wrong with the release: errors, crash or none")
+	flags.StringVar(&opts.Platform, "platform", demo.PlatformCommand, platformHelp())
 	flags.StringVar(&opts.Dir, "dir", "", "`directory` for everything that is left behind (default: a new temporary one)")
 	flags.StringVar(&opts.Listen, "listen", "", "`address` of Belay's pages (default: 127.0.0.1:9720, or a free one)")
 	flags.BoolVar(&opts.NoBrowser, "no-browser", false, "do not open the pages in a browser")
 	flags.BoolVar(&opts.Once, "once", false, "end after the review is written")
 	cmd.AddCommand(demoShopCommand(env), demoCrashCommand(env))
 	return cmd
+}
+
+func platformHelp() string {
+	return "where the shop runs: " + strings.Join(demo.Platforms(), ", ")
 }
 
 // demoExit gives the end of a demo its exit code.
@@ -99,6 +108,9 @@ func demoCrashCommand(env *environment) *cobra.Command {
 			if opts.N < 1 {
 				return &exitError{exitUsage, fmt.Errorf("--n %d: want at least one round", opts.N)}
 			}
+			if opts.Platform, err = demo.ParsePlatform(opts.Platform); err != nil {
+				return &exitError{exitUsage, err}
+			}
 			if opts.Binary, err = os.Executable(); err != nil {
 				return &exitError{exitRefused, err}
 			}
@@ -106,6 +118,7 @@ func demoCrashCommand(env *environment) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&opts.N, "n", 20, "`rounds`")
+	cmd.Flags().StringVar(&opts.Platform, "platform", demo.PlatformCommand, platformHelp())
 	cmd.Flags().Uint64Var(&opts.Seed, "seed", 0, "of the moments, to repeat a run; 0 chooses and prints one")
 	return cmd
 }
