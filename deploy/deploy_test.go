@@ -14,10 +14,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/belaydev/belay/peers"
 	"github.com/belaydev/belay/web"
 )
 
@@ -59,51 +59,9 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) st
 // network.
 func engine(t *testing.T) []string {
 	t.Helper()
-	dockerd := program(t, "dockerd")
-	if os.Geteuid() != 0 {
-		lacks(t, "root, which dockerd wants,")
-	}
-	dir, err := os.MkdirTemp("", "belay-docker-") // short: the path of a socket may have 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := "unix://" + filepath.Join(dir, "docker.sock")
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), dockerd, "--host", socket,
-		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"),
-		"--bridge=none", "--iptables=false", "--ip6tables=false")
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("dockerd said:\n%s", tail(said.String()))
-		}
-		_ = syscall.Unmount(filepath.Join(dir, "exec", "netns", "default"), 0) // the host's network, which dockerd leaves mounted
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	env := []string{"DOCKER_HOST=" + socket, "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0"}
-	eventually(t, "the engine answers", 30*time.Second, func() error {
-		c := exec.CommandContext(t.Context(), program(t, "docker"), "version")
-		c.Env = append(os.Environ(), env...)
-		return c.Run()
-	})
-	return env
+	program(t, "docker")
+	return peers.StartEngine(t).Env()
 }
-
-func tail(s string) string { return s[max(0, len(s)-3000):] }
 
 func eventually(t *testing.T, what string, limit time.Duration, ok func() error) {
 	t.Helper()

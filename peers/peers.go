@@ -26,11 +26,17 @@ func Require(t testing.TB, name string) string {
 	if err == nil {
 		return path
 	}
-	if os.Getenv("BELAY_TEST_REQUIRE") == "all" {
-		t.Fatalf("%s: %v", name, err)
-	}
-	t.Skipf("%s: %v", name, err)
+	lacks(t, fmt.Errorf("%s: %w", name, err))
 	return ""
+}
+
+// lacks skips a test for want of something, where that is allowed.
+func lacks(t testing.TB, why error) {
+	t.Helper()
+	if os.Getenv("BELAY_TEST_REQUIRE") == "all" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 func find(t testing.TB, name string) (string, error) {

@@ -3,6 +3,7 @@ package peers
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/belaydev/belay/peers/dockerd"
 )
 
 // A Process is a peer that runs until its test ends.
@@ -210,4 +213,43 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.String()
+}
+
+// StartEngine starts a Docker Engine of its own, which ends with its test.
+func StartEngine(t testing.TB) *dockerd.Engine {
+	t.Helper()
+	e, err := dockerd.Start(t.Context())
+	if errors.Is(err, dockerd.ErrMissing) {
+		lacks(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("dockerd said:\n%s", e.Said())
+		}
+	})
+	return e
+}
+
+// ImportShop makes images of the smallest program that runs until it is asked
+// to end (dockerd/shop). Each has a label of its own name, so that each is
+// another image.
+func ImportShop(t testing.TB, e *dockerd.Engine, names ...string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "shop")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/belaydev/belay/peers/dockerd/shop")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, said)
+	}
+	for _, name := range names {
+		if err := e.Import(t.Context(), dockerd.Image{Name: name, Program: program, Changes: []string{"LABEL name=" + name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package dockerd
+
+import "syscall"
+
+func ownGroup() *syscall.SysProcAttr { return nil }
+
+func unmount(string) {}
