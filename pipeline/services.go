@@ -13,6 +13,7 @@ import (
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/rollback/command"
+	"github.com/belaydev/belay/rollback/swarm"
 	"github.com/belaydev/belay/strict"
 )
 
@@ -50,6 +51,7 @@ func (o *overrides) UnmarshalYAML(n *yaml.Node) error {
 // describe the file. Who adds to platforms adds here; a test compares the two.
 type platformKeys struct {
 	Command *command.Config `yaml:"command"` // three programs of yours; see rollback/command/README.md
+	Swarm   *swarm.Config   `yaml:"swarm"`   // a service of a Docker Swarm; see docs/platforms/swarm.md
 }
 
 // overriding is rollback.Policy where it overrides the one at the top, whose
@@ -71,7 +73,6 @@ type openPlatform func(doc *strict.Doc, path ...any) (rollback.Platform, strict.
 // platforms are the platforms that are built in. specs is where those that
 // forget what ran keep how to put it back.
 func platforms(specs *rollback.Specs) map[string]openPlatform {
-	_ = specs // for the platforms that need it
 	return map[string]openPlatform{
 		"command": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
 			cfg, ps := command.Decode(doc, path...)
@@ -79,6 +80,17 @@ func platforms(specs *rollback.Specs) map[string]openPlatform {
 				return nil, ps
 			}
 			p, err := command.New(cfg, command.Options{})
+			if err != nil {
+				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
+			}
+			return p, nil
+		},
+		"swarm": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := swarm.Decode(doc, path...)
+			if len(ps) > 0 {
+				return nil, ps
+			}
+			p, err := swarm.New(cfg, swarm.Options{Specs: specs})
 			if err != nil {
 				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
 			}

@@ -36,6 +36,8 @@ type Proxy struct {
 	mu      sync.Mutex
 	changes []Change
 	lose    func(Change) bool
+	held    func(path string) bool
+	between func()
 }
 
 // StartProxy starts a proxy before the engine; Close ends it.
@@ -64,6 +66,7 @@ func (e *Engine) StartProxy(ctx context.Context) (*Proxy, error) {
 			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
 			r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+			p.hold(plain(r.URL.Path))
 		}
 		forward.ServeHTTP(w, r)
 	})}
@@ -85,11 +88,7 @@ func (p *Proxy) note(res *http.Response) error {
 		return err
 	}
 	res.Body = io.NopCloser(bytes.NewReader(answer))
-	path := res.Request.URL.Path
-	if _, rest, ok := strings.Cut(strings.TrimPrefix(path, "/v"), "/"); ok && strings.HasPrefix(path, "/v1.") {
-		path = "/" + rest
-	}
-	c := Change{At: time.Now(), Method: res.Request.Method, Path: path, Query: res.Request.URL.Query(), Body: body, Answer: answer}
+	c := Change{At: time.Now(), Method: res.Request.Method, Path: plain(res.Request.URL.Path), Query: res.Request.URL.Query(), Body: body, Answer: answer}
 	p.mu.Lock()
 	p.changes = append(p.changes, c)
 	lose := p.lose != nil && p.lose(c)
@@ -101,6 +100,35 @@ func (p *Proxy) note(res *http.Response) error {
 		panic(http.ErrAbortHandler) // the connection ends without an answer
 	}
 	return nil
+}
+
+// plain is a path without the version of the API.
+func plain(path string) string {
+	if version, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/"); ok && strings.HasPrefix(version, "v1.") {
+		return "/" + rest
+	}
+	return path
+}
+
+// hold calls what HoldOnce was given before it lets a request through.
+func (p *Proxy) hold(path string) {
+	p.mu.Lock()
+	var between func()
+	if p.held != nil && p.held(path) {
+		between, p.held, p.between = p.between, nil, nil
+	}
+	p.mu.Unlock()
+	if between != nil {
+		between()
+	}
+}
+
+// HoldOnce calls between before it lets the next change through of whose path
+// the function says yes.
+func (p *Proxy) HoldOnce(which func(path string) bool, between func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.between = which, between
 }
 
 // Changes returns what was accepted so far, oldest first.

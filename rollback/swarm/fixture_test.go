@@ -3,7 +3,9 @@ package swarm_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -91,10 +93,19 @@ func (s *service) harness() rollbacktest.Harness {
 			s.bodies[name] = body
 			s.deploy(name, s.spec(body))
 		},
-		DeployBroken: func(_ testing.TB, name string) {
-			spec := s.spec("b")
-			spec.TaskTemplate.ContainerSpec.Args = []string{"die"}
-			s.deploy(name, spec)
+		DeployBroken: func(_ testing.TB, name string) { s.deploy(name, s.broken("crash loop")) },
+		Breakages: []rollbacktest.Breakage{
+			{Name: "image pull", Deploy: func(_ testing.TB, name string) { s.deploy(name, s.broken("image pull")) }, Says: "no such image: shop:nowhere"},
+			{Name: "crash loop", Deploy: func(_ testing.TB, name string) { s.deploy(name, s.broken("crash loop")) }, Says: "non-zero exit (3)"},
+			{Name: "unschedulable", Deploy: func(_ testing.TB, name string) { s.deploy(name, s.broken("unschedulable")) }, Says: "no suitable node (scheduling constraints not satisfied on 1 node)"},
+			{Name: "quota", Deploy: func(_ testing.TB, name string) { s.deploy(name, s.broken("quota")) }, Says: "insufficient resources on 1 node"},
+		},
+		Scale: func(_ testing.TB, n int) {
+			s.change(func(spec *api.ServiceSpec) { many := uint64(n); spec.Mode.Replicated.Replicas = &many })
+		},
+		Instances: func(testing.TB) int { return int(*s.now().Spec.Mode.Replicated.Replicas) },
+		EditLabel: func(testing.TB) {
+			s.change(func(spec *api.ServiceSpec) { spec.Labels["note"] = time.Now().String() })
 		},
 		Restart: func(testing.TB) { s.change(func(spec *api.ServiceSpec) { spec.TaskTemplate.ForceUpdate++ }) },
 		Remove: func(_ testing.TB, name string) {
@@ -104,6 +115,10 @@ func (s *service) harness() rollbacktest.Harness {
 		},
 		RestoreLost: func(ctx context.Context, op belay.Operation) error {
 			s.proxy.LoseOnce(func(c dockerd.Change) bool { return strings.HasSuffix(c.Path, "/update") })
+			return s.platform.Restore(ctx, op)
+		},
+		Race: func(ctx context.Context, op belay.Operation, meanwhile func()) error {
+			s.proxy.HoldOnce(func(path string) bool { return strings.HasSuffix(path, "/update") }, meanwhile)
 			return s.platform.Restore(ctx, op)
 		},
 		History: func(testing.TB) []rollbacktest.Change { return s.history() },
@@ -135,6 +150,33 @@ func (s *service) spec(body string) api.ServiceSpec {
 		Mode:         api.ServiceMode{Replicated: &api.ReplicatedService{Replicas: &one}},
 		UpdateConfig: &api.UpdateConfig{Parallelism: 1, Monitor: 200 * time.Millisecond, FailureAction: api.UpdateFailureActionPause, Order: api.UpdateOrderStartFirst},
 	}
+}
+
+// broken is a release that never converges.
+func (s *service) broken(why string) api.ServiceSpec {
+	s.Helper()
+	spec := s.spec("b")
+	switch task := &spec.TaskTemplate; why {
+	case "image pull":
+		task.ContainerSpec.Image = "shop:nowhere"
+	case "crash loop":
+		task.ContainerSpec.Args = []string{"die"}
+	case "unschedulable":
+		task.Placement = &api.Placement{Constraints: []string{"node.labels.disk==ssd"}}
+	case "quota":
+		task.Resources = &api.ResourceRequirements{Reservations: &api.Resources{NanoCPUs: 1e12}}
+	}
+	return spec
+}
+
+// now reads the service.
+func (s *service) now() api.Service {
+	s.Helper()
+	res, err := s.API.ServiceInspect(s.Context(), s.name, client.ServiceInspectOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return res.Service
 }
 
 // deploy does what `docker stack deploy` does: the whole specification is
@@ -191,7 +233,13 @@ func (s *service) person() *client.Client {
 func (s *service) history() []rollbacktest.Change {
 	s.Helper()
 	var out []rollbacktest.Change
-	id, ran := "", ""
+	contents := map[string]belay.Content{}
+	if revs, err := s.platform.Revisions(s.Context(), s.target); err == nil {
+		for _, r := range revs {
+			contents[r.Version] = r.Content
+		}
+	}
+	id, ran, images := "", "", 0
 	for _, c := range s.proxy.Changes() {
 		var spec api.ServiceSpec
 		if !strings.HasPrefix(c.Path, "/services/") || json.Unmarshal(c.Body, &spec) != nil || spec.Name != s.name {
@@ -205,32 +253,43 @@ func (s *service) history() []rollbacktest.Change {
 			id = made.ID
 		}
 		run := spec.TaskTemplate.ContainerSpec
-		runs := fmt.Sprint(run.Image, run.Args)
+		runs := strings.Join(append([]string{run.Image}, run.Args...), " ")
 		if runs != ran {
 			by := rollbacktest.ByDeploy
 			if op := spec.Labels["dev.belay.operation"]; op != "" && spec.Labels["dev.belay.content"] != "" && spec.Labels["release"] != "" {
 				by = op
 			}
-			out = append(out, rollbacktest.Change{At: c.At, By: by, From: belay.Content(ran), To: belay.Content(runs)})
+			out = append(out, rollbacktest.Change{At: c.At, By: by, From: named(contents, ran), To: named(contents, runs)})
+			if i := len(out) - 1; i > 0 && image(ran) != image(runs) {
+				images++
+			}
 		}
 		ran = runs
 	}
 	if id != "" {
-		s.agrees(id, out)
+		s.agrees(id, images)
 	}
 	return out
 }
 
+// image is what of a release the swarm's events name.
+func image(runs string) string {
+	name, _, _ := strings.Cut(runs, " ")
+	return name
+}
+
+// named is a release as the platform calls it.
+func named(contents map[string]belay.Content, runs string) belay.Content {
+	if c := contents[strings.TrimPrefix(runs, "shop:")]; c != "" {
+		return c
+	}
+	return belay.Content(runs)
+}
+
 // agrees compares with what the swarm itself tells: its events name the images
 // of each update.
-func (s *service) agrees(id string, changes []rollbacktest.Change) {
+func (s *service) agrees(id string, images int) {
 	s.Helper()
-	images := 0
-	for i, c := range changes {
-		if i > 0 && strings.Fields(string(c.From))[0][:6] != strings.Fields(string(c.To))[0][:6] {
-			images++
-		}
-	}
 	ctx, cancel := context.WithTimeout(s.Context(), 10*time.Second)
 	defer cancel()
 	now := time.Now()
@@ -243,7 +302,10 @@ func (s *service) agrees(id string, changes []rollbacktest.Change) {
 				seen++
 			}
 			continue
-		case <-events.Err: // io.EOF: that was all
+		case err := <-events.Err:
+			if !errors.Is(err, io.EOF) {
+				s.Errorf("the swarm's events: %v", err)
+			}
 		}
 		break
 	}
