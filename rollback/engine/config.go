@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -31,9 +32,9 @@ type Config struct {
 
 // TLS are the files of a client certificate, relative to the configuration file.
 type TLS struct {
-	CAFile   string `yaml:"ca_file"`
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	CAFile   string `yaml:"ca_file"`   // whom to trust
+	CertFile string `yaml:"cert_file"` // Belay's certificate
+	KeyFile  string `yaml:"key_file"`  // and its key
 }
 
 // Check returns what is wrong with a configuration that was read from the path
@@ -81,22 +82,37 @@ func (c Config) Resolve(dir string) Config {
 	return c
 }
 
-// Open returns a client of the engine. It reads the files of tls_config and
-// touches no network; the version of the API is agreed on with the first call.
-func (c Config) Open() (*client.Client, error) {
-	var opts []client.Opt
+// A Client reaches an engine. It opens files and connections with the first
+// call, and the version of the API is agreed on with it.
+type Client struct {
+	cfg Config
+
+	mu  sync.Mutex
+	api *client.Client
+}
+
+// NewClient returns a client. It touches neither files nor a network.
+func NewClient(cfg Config) *Client { return &Client{cfg: cfg} }
+
+// API returns the client of the engine's API.
+func (c *Client) API() (*client.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.api != nil {
+		return c.api, nil
+	}
+	opts := []client.Opt{client.WithHost(c.cfg.Host)}
 	switch {
-	case c.Host == "":
-		opts = append(opts, client.FromEnv)
-	case c.TLS != (TLS{}):
-		opts = append(opts, client.WithHost(c.Host), client.WithTLSClientConfig(c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile))
-	default:
-		opts = append(opts, client.WithHost(c.Host))
+	case c.cfg.Host == "":
+		opts = []client.Opt{client.FromEnv}
+	case c.cfg.TLS != (TLS{}):
+		opts = append(opts, client.WithTLSClientConfig(c.cfg.TLS.CAFile, c.cfg.TLS.CertFile, c.cfg.TLS.KeyFile))
 	}
 	api, err := client.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("docker engine: %w", err)
 	}
+	c.api = api
 	return api, nil
 }
 

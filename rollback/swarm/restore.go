@@ -65,7 +65,7 @@ func (p *Platform) Restore(ctx context.Context, op belay.Operation) error {
 var errMoved = errors.New("update out of sequence")
 
 func (p *Platform) restoreOnce(ctx context.Context, op belay.Operation) error {
-	svc, err := p.inspect(ctx)
+	api, svc, err := p.inspect(ctx)
 	if err != nil {
 		return fmt.Errorf("nothing was restored, since what runs is unknown: %w", err)
 	}
@@ -85,11 +85,11 @@ func (p *Platform) restoreOnce(ctx context.Context, op belay.Operation) error {
 	case now.Content != op.Seen:
 		return fmt.Errorf("%s runs, not %s: %w", now, op.Seen.Short(), belay.ErrSuperseded)
 	}
-	good, err := p.wanted(ctx, op, svc)
+	good, err := p.wanted(ctx, api, op, svc)
 	if err != nil {
 		return fmt.Errorf("nothing was restored: %w", err)
 	}
-	_, err = p.api.ServiceUpdate(ctx, svc.ID, client.ServiceUpdateOptions{Version: svc.Version, Spec: restored(svc.Spec, good.Spec, op)})
+	_, err = api.ServiceUpdate(ctx, svc.ID, client.ServiceUpdateOptions{Version: svc.Version, Spec: restored(svc.Spec, good.Spec, op)})
 	switch {
 	case err == nil:
 	case outOfSequence(err):
@@ -120,16 +120,16 @@ func (p *Platform) spent(op belay.Operation, svc swarm.Service) (bool, error) {
 
 // wanted returns the specification of what the operation restores, when
 // everything that it names is there.
-func (p *Platform) wanted(ctx context.Context, op belay.Operation, svc swarm.Service) (body, error) {
+func (p *Platform) wanted(ctx context.Context, api *client.Client, op belay.Operation, svc swarm.Service) (body, error) {
 	b, err := p.recall(op, svc)
 	if err != nil {
 		return body{}, err
 	}
-	have, err := p.inventory(ctx)
+	have, err := takeInventory(ctx, api)
 	if err != nil {
 		return body{}, err
 	}
-	lacks, err := p.lacks(ctx, have, b)
+	lacks, err := have.lacks(ctx, b)
 	if err != nil {
 		return body{}, err
 	}
@@ -166,18 +166,21 @@ func restored(now, good swarm.ServiceSpec, op belay.Operation) swarm.ServiceSpec
 }
 
 // An inventory is what services refer to, by id.
-type inventory struct{ secrets, configs map[string]bool }
+type inventory struct {
+	api              *client.Client
+	secrets, configs map[string]bool
+}
 
-func (p *Platform) inventory(ctx context.Context) (inventory, error) {
-	inv := inventory{secrets: map[string]bool{}, configs: map[string]bool{}}
-	secrets, err := p.api.SecretList(ctx, client.SecretListOptions{})
+func takeInventory(ctx context.Context, api *client.Client) (inventory, error) {
+	inv := inventory{api: api, secrets: map[string]bool{}, configs: map[string]bool{}}
+	secrets, err := api.SecretList(ctx, client.SecretListOptions{})
 	if err != nil {
 		return inv, fmt.Errorf("secrets of the swarm: %w", err)
 	}
 	for _, s := range secrets.Items {
 		inv.secrets[s.ID] = true
 	}
-	configs, err := p.api.ConfigList(ctx, client.ConfigListOptions{})
+	configs, err := api.ConfigList(ctx, client.ConfigListOptions{})
 	if err != nil {
 		return inv, fmt.Errorf("configs of the swarm: %w", err)
 	}
@@ -189,7 +192,7 @@ func (p *Platform) inventory(ctx context.Context) (inventory, error) {
 
 // lacks says what a specification names that is not there any more, as a
 // sentence, or nothing.
-func (p *Platform) lacks(ctx context.Context, have inventory, b body) (string, error) {
+func (have inventory) lacks(ctx context.Context, b body) (string, error) {
 	run := b.Spec.TaskTemplate.ContainerSpec
 	for _, s := range run.Secrets {
 		if !have.secrets[s.SecretID] {
@@ -202,7 +205,7 @@ func (p *Platform) lacks(ctx context.Context, have inventory, b body) (string, e
 		}
 	}
 	for _, n := range b.Spec.TaskTemplate.Networks {
-		switch _, err := p.api.NetworkInspect(ctx, n.Target, client.NetworkInspectOptions{Scope: "swarm"}); {
+		switch _, err := have.api.NetworkInspect(ctx, n.Target, client.NetworkInspectOptions{Scope: "swarm"}); {
 		case cerrdefs.IsNotFound(err):
 			return fmt.Sprintf("its network %s was removed", n.Target), nil
 		case err != nil:
@@ -212,7 +215,7 @@ func (p *Platform) lacks(ctx context.Context, have inventory, b body) (string, e
 	if b.ImageID == "" || engine.Pinned(run.Image) != "" {
 		return "", nil // a node fetches it by its digest; or nothing is known of it
 	}
-	switch found, err := p.api.ImageInspect(ctx, run.Image); {
+	switch found, err := have.api.ImageInspect(ctx, run.Image); {
 	case cerrdefs.IsNotFound(err):
 		return fmt.Sprintf("its image %s is not on this engine any more, and no digest says what to fetch", run.Image), nil
 	case err != nil:

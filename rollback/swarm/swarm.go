@@ -25,7 +25,7 @@ type Options struct {
 // A Platform is one service of a swarm.
 type Platform struct {
 	cfg    Config
-	api    *client.Client
+	engine *engine.Client
 	memory *engine.Memory
 	log    *slog.Logger
 }
@@ -44,11 +44,7 @@ func New(cfg Config, opts Options) (*Platform, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Config = cfg.Resolve(".")
-	api, err := cfg.Open()
-	if err != nil {
-		return nil, err
-	}
-	return &Platform{cfg: cfg, api: api, memory: engine.NewMemory(opts.Specs), log: opts.Logger}, nil
+	return &Platform{cfg: cfg, engine: engine.NewClient(cfg.Config), memory: engine.NewMemory(opts.Specs), log: opts.Logger}, nil
 }
 
 // Capabilities returns Atomic: an update names the version of the service that
@@ -67,15 +63,15 @@ func (p *Platform) Watch(ctx context.Context, t belay.Target, emit func(belay.St
 func (p *Platform) State(ctx context.Context, t belay.Target) (belay.State, error) {
 	ctx, cancel := p.cfg.Call(ctx)
 	defer cancel()
-	svc, err := p.inspect(ctx)
+	api, svc, err := p.inspect(ctx)
 	if err != nil {
 		return belay.State{}, err
 	}
-	rec, err := p.see(ctx, t, svc)
+	rec, err := p.see(ctx, api, t, svc)
 	if err != nil {
 		return belay.State{}, err
 	}
-	tasks, err := p.api.TaskList(ctx, client.TaskListOptions{Filters: make(client.Filters).Add("service", svc.ID)})
+	tasks, err := api.TaskList(ctx, client.TaskListOptions{Filters: make(client.Filters).Add("service", svc.ID)})
 	if err != nil {
 		return belay.State{}, fmt.Errorf("tasks of the service %s: %w", p.cfg.Service, err)
 	}
@@ -87,16 +83,20 @@ func (p *Platform) State(ctx context.Context, t belay.Target) (belay.State, erro
 	return st, err
 }
 
-func (p *Platform) inspect(ctx context.Context) (swarm.Service, error) {
-	res, err := p.api.ServiceInspect(ctx, p.cfg.Service, client.ServiceInspectOptions{})
+func (p *Platform) inspect(ctx context.Context) (*client.Client, swarm.Service, error) {
+	api, err := p.engine.API()
 	if err != nil {
-		return swarm.Service{}, fmt.Errorf("service %s: %w", p.cfg.Service, err)
+		return nil, swarm.Service{}, err
 	}
-	return res.Service, nil
+	res, err := api.ServiceInspect(ctx, p.cfg.Service, client.ServiceInspectOptions{})
+	if err != nil {
+		return nil, swarm.Service{}, fmt.Errorf("service %s: %w", p.cfg.Service, err)
+	}
+	return api, res.Service, nil
 }
 
 // see keeps what runs, and says since when and by whose operation.
-func (p *Platform) see(ctx context.Context, t belay.Target, svc swarm.Service) (engine.Record, error) {
+func (p *Platform) see(ctx context.Context, api *client.Client, t belay.Target, svc swarm.Service) (engine.Record, error) {
 	rev, err := revision(svc.Spec)
 	if err != nil {
 		return engine.Record{}, fmt.Errorf("service %s: %w", p.cfg.Service, err)
@@ -109,7 +109,7 @@ func (p *Platform) see(ctx context.Context, t belay.Target, svc swarm.Service) (
 		}
 		now.ImageID = before.ImageID
 	} else {
-		now.ImageID = p.imageID(ctx, svc.Spec)
+		now.ImageID = imageID(ctx, api, svc.Spec)
 	}
 	text, err := json.Marshal(now)
 	if err != nil {
@@ -125,12 +125,12 @@ func (p *Platform) see(ctx context.Context, t belay.Target, svc swarm.Service) (
 
 // imageID returns what the tag of an unpinned image names on this engine, ""
 // where that is not known or does not matter.
-func (p *Platform) imageID(ctx context.Context, spec swarm.ServiceSpec) string {
+func imageID(ctx context.Context, api *client.Client, spec swarm.ServiceSpec) string {
 	image := spec.TaskTemplate.ContainerSpec.Image
 	if engine.Pinned(image) != "" {
 		return ""
 	}
-	found, err := p.api.ImageInspect(ctx, image)
+	found, err := api.ImageInspect(ctx, image)
 	if err != nil {
 		return ""
 	}
@@ -152,11 +152,11 @@ func changedAt(svc swarm.Service, now belay.Content) time.Time {
 func (p *Platform) Revisions(ctx context.Context, t belay.Target) ([]belay.Revision, error) {
 	ctx, cancel := p.cfg.Call(ctx)
 	defer cancel()
-	svc, err := p.inspect(ctx)
+	api, svc, err := p.inspect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.see(ctx, t, svc); err != nil {
+	if _, err := p.see(ctx, api, t, svc); err != nil {
 		return nil, err
 	}
 	records, err := p.memory.List(t)
@@ -172,7 +172,7 @@ func (p *Platform) Revisions(ctx context.Context, t belay.Target) ([]belay.Revis
 			records = append(records, engine.Record{Revision: rev, Body: text})
 		}
 	}
-	have, err := p.inventory(ctx)
+	have, err := takeInventory(ctx, api)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +181,6 @@ func (p *Platform) Revisions(ctx context.Context, t belay.Target) ([]belay.Revis
 		if err != nil {
 			return "", err
 		}
-		return p.lacks(ctx, have, b)
+		return have.lacks(ctx, b)
 	})
 }
