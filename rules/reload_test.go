@@ -119,7 +119,9 @@ func TestAReloadWithOtherOptionsKeepsWhatStays(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		opts := *e.options()
 		opts.EvaluationInterval = 0
-		opts.Query = func(context.Context, string, time.Time) (promql.Vector, error) { return nil, errors.New("no route to host") }
+		opts.Query = func(context.Context, string, time.Time) (promql.Vector, error) {
+			return nil, errors.New("no route to host")
+		}
 		commit, err := e.Prepare(setOf(t, text), opts)
 		if err != nil {
 			t.Fatal(err)
