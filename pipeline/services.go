@@ -13,6 +13,7 @@ import (
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/rollback/command"
+	"github.com/belaydev/belay/rollback/kubernetes"
 	"github.com/belaydev/belay/rollback/swarm"
 	"github.com/belaydev/belay/strict"
 )
@@ -50,8 +51,9 @@ func (o *overrides) UnmarshalYAML(n *yaml.Node) error {
 // platformKeys are the keys of a platform with their types: for those who
 // describe the file. Who adds to platforms adds here; a test compares the two.
 type platformKeys struct {
-	Command *command.Config `yaml:"command"` // three programs of yours; see rollback/command/README.md
-	Swarm   *swarm.Config   `yaml:"swarm"`   // a service of a Docker Swarm; see docs/platforms/swarm.md
+	Command    *command.Config    `yaml:"command"`    // three programs of yours; see rollback/command/README.md
+	Kubernetes *kubernetes.Config `yaml:"kubernetes"` // a Deployment, StatefulSet or DaemonSet; see docs/platforms/kubernetes.md
+	Swarm      *swarm.Config      `yaml:"swarm"`      // a service of a Docker Swarm; see docs/platforms/swarm.md
 }
 
 // overriding is rollback.Policy where it overrides the one at the top, whose
@@ -80,6 +82,17 @@ func platforms(specs *rollback.Specs) map[string]openPlatform {
 				return nil, ps
 			}
 			p, err := command.New(cfg, command.Options{})
+			if err != nil {
+				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
+			}
+			return p, nil
+		},
+		"kubernetes": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := kubernetes.Decode(doc, path...)
+			if len(ps) > 0 {
+				return nil, ps
+			}
+			p, err := kubernetes.New(cfg, kubernetes.Options{Specs: specs})
 			if err != nil {
 				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
 			}

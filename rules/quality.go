@@ -30,10 +30,10 @@ type sight struct {
 }
 
 func (e *Engine) sight(now time.Time) sight {
-	if e.options().Targets == nil {
+	if e.opts.Targets == nil {
 		return sight{known: true}
 	}
-	targets := e.options().Targets()
+	targets := e.opts.Targets()
 	return sight{targets: targets, known: len(targets) > 0 || now.Sub(e.started) >= startupGrace}
 }
 
