@@ -32,6 +32,21 @@ type situation struct {
 	alerts   []belay.Alert        // of this service and of the open incident, as they are now, none of them Observe
 	rollback *belay.Rollback      // the newest of the open incident, nil if there is none
 	spent    map[string]time.Time // firings that a person has closed: alert ID to when it fired
+	missed   map[string]time.Time // firings that ended before they were seen here: alert ID to the end
+}
+
+// missedFor is how long a firing that nobody was told of is still worth a
+// message after its end.
+const missedFor = 15 * time.Minute
+
+// counts says that an alert belongs into an incident: it fires, or it did while
+// nobody looked, as when Belay was about to start again.
+func (s situation) counts(a belay.Alert, now time.Time) bool {
+	if a.State == belay.AlertFiring {
+		return true
+	}
+	ended, missed := s.missed[a.ID]
+	return missed && a.State == belay.AlertInactive && now.Sub(ended) <= missedFor
 }
 
 // decide returns the events that bring the incident of a service up to what is
@@ -45,7 +60,7 @@ func decide(s situation, now time.Time) []belay.Event {
 	next.Alerts, changes = refresh(*s.open, s.alerts, now)
 
 	var events []belay.Event
-	waiting := newcomers(next, s.alerts)
+	waiting := newcomers(next, s, now)
 	if members, joined := admit(next.Alerts, waiting); len(joined) > 0 {
 		next.Alerts = members
 		next.Severity = severity(members)
@@ -59,7 +74,7 @@ func decide(s situation, now time.Time) []belay.Event {
 	if len(changes) > 0 {
 		events = append(events, event(belay.KindUpdated, atMost(changes, 3), next, now))
 	}
-	if len(waiting) == 0 && allEnded(next.Alerts) && !busy(s.rollback) {
+	if allEnded(waiting) && allEnded(next.Alerts) && !busy(s.rollback) {
 		next.State, next.ResolvedAt = belay.Resolved, now
 		reason := "every alert has ended; resolved after " + Span(now.Sub(next.OpenedAt))
 		events = append(events, event(belay.KindResolved, reason, next, now))
@@ -70,7 +85,7 @@ func decide(s situation, now time.Time) []belay.Event {
 // open opens an incident when an alert fires that no person has closed. It
 // then takes in all that fire.
 func open(s situation, now time.Time) []belay.Event {
-	firing := newcomers(belay.Incident{}, s.alerts)
+	firing := newcomers(belay.Incident{}, s, now)
 	fresh := slices.ContainsFunc(firing, func(a belay.Alert) bool {
 		at, ok := s.spent[a.ID]
 		return !ok || !at.Equal(firedAt(a))
@@ -120,18 +135,22 @@ func same(a, b belay.Alert) bool {
 		maps.Equal(a.Annotations, b.Annotations)
 }
 
-// newcomers returns the firing alerts that the incident does not carry, the
-// most severe first, then by the time at which they fired.
-func newcomers(i belay.Incident, alerts []belay.Alert) []belay.Alert {
+// newcomers returns the alerts that count and that the incident does not carry:
+// those that fire before those that did, then the most severe first, then by the
+// time at which they fired.
+func newcomers(i belay.Incident, s situation, now time.Time) []belay.Alert {
 	var out []belay.Alert
-	for _, a := range alerts {
+	for _, a := range s.alerts {
 		carried := slices.ContainsFunc(i.Alerts, func(m belay.Alert) bool { return m.ID == a.ID })
-		if a.State == belay.AlertFiring && !a.Observe && !carried {
+		if s.counts(a, now) && !a.Observe && !carried {
 			a.Incident = i.ID
 			out = append(out, a)
 		}
 	}
 	slices.SortFunc(out, func(a, b belay.Alert) int {
+		if a.State != b.State {
+			return strings.Compare(string(a.State), string(b.State)) // "firing" is before "inactive"
+		}
 		if c := severityRank(b.Severity()) - severityRank(a.Severity()); c != 0 {
 			return c
 		}
@@ -246,10 +265,12 @@ func joinedReason(was, is belay.Incident, joined []belay.Alert, now time.Time) s
 	if !strings.HasPrefix(s, joined[0].Rule) {
 		s = joined[0].Rule + ": " + s
 	}
-	switch more := len(joined) - 1; more {
-	case 0:
+	switch more := len(joined) - 1; {
+	case joined[0].State != belay.AlertFiring:
+		s = "fired too: " + joined[0].Rule + ended(joined[0], now)
+	case more == 0:
 		s = "fires too: " + s
-	case 1:
+	case more == 1:
 		s = "fire too: " + s + "; and " + joined[1].Rule
 	default:
 		s = "fire too: " + s + "; and " + strconv.Itoa(more) + " more alerts"

@@ -24,6 +24,7 @@ type fold struct {
 	known     map[string]belay.ServiceID // every incident there ever was
 	rollbacks map[string]*belay.Rollback // the newest of each open incident
 	spent     map[belay.ServiceID]map[string]time.Time
+	missed    map[string]time.Time         // alerts that fired and ended before an incident took them in, with their end
 	dirty     map[belay.ServiceID]struct{} // something has changed since the last decision
 }
 
@@ -38,6 +39,7 @@ func newFold(match func(labels.Labels) (belay.ServiceID, bool)) fold {
 		known:     map[string]belay.ServiceID{},
 		rollbacks: map[string]*belay.Rollback{},
 		spent:     map[belay.ServiceID]map[string]time.Time{},
+		missed:    map[string]time.Time{},
 		dirty:     map[belay.ServiceID]struct{}{},
 	}
 }
@@ -76,12 +78,20 @@ func (f *fold) applyAlert(a belay.Alert) {
 	}
 	f.alerts[s][a.ID], f.owner[a.ID] = a, s
 	f.dirty[s] = struct{}{}
-	if by, ok := f.carrier[a.ID]; ok {
+	by, carried := f.carrier[a.ID]
+	if carried {
 		f.dirty[by] = struct{}{}
+	}
+	delete(f.missed, a.ID)
+	if a.State == belay.AlertInactive && !a.FiredAt.IsZero() && !carried && !f.spent[s][a.ID].Equal(firedAt(a)) {
+		f.missed[a.ID] = a.ResolvedAt
 	}
 }
 
 func (f *fold) applyIncident(i belay.Incident) {
+	for _, a := range i.Alerts {
+		delete(f.missed, a.ID)
+	}
 	f.known[i.ID] = i.Service
 	f.dirty[i.Service] = struct{}{}
 	if o := f.open[i.Service]; o != nil {
@@ -117,7 +127,7 @@ func (f *fold) applyRollback(r belay.Rollback) {
 // situation gathers what decides for one service.
 func (f *fold) situation(s belay.ServiceID) situation {
 	i := f.open[s]
-	out := situation{service: s, open: i, spent: f.spent[s]}
+	out := situation{service: s, open: i, spent: f.spent[s], missed: f.missed}
 	if i != nil {
 		out.rollback = f.rollbacks[i.ID]
 	}
@@ -142,6 +152,7 @@ func (f *fold) prune(s belay.ServiceID) {
 		if _, carried := f.carrier[id]; !carried && a.State == belay.AlertInactive {
 			delete(f.alerts[s], id)
 			delete(f.owner, id)
+			delete(f.missed, id)
 		}
 	}
 	if len(f.alerts[s]) == 0 {

@@ -341,3 +341,42 @@ func TestAJournalThatCannotBeWrittenIsToldAndTriedAgain(t *testing.T) {
 	j.set("")
 	await(t, j, isKind(belay.KindOpened)) // no event wakes it: it tries again by itself
 }
+
+// An alert may fire and end while Belay starts again or takes a new
+// configuration, and people are told of it all the same; of what ended long ago
+// they are not.
+func TestAFiringThatEndedBeforeAnybodyLookedIsTold(t *testing.T) {
+	j := openJournal(t)
+	fire := func(rule string, ago time.Duration) {
+		a := anAlert(rule, "critical")
+		a.FiredAt = time.Now().Add(-ago - time.Second)
+		appendAlert(t, j, a)
+		a.State, a.ResolvedAt = belay.AlertInactive, time.Now().Add(-ago)
+		appendAlert(t, j, a)
+	}
+	fire("LongAgo", time.Hour)
+	fire("Brief", 0)
+	stop := start(t, newIncidents(t, j).Run)
+	await(t, j, isKind(belay.KindResolved))
+	stop()
+	for _, other := range []string{"Second", "Third"} { // and no start tells it again
+		fire(other, 0)
+		stop = start(t, newIncidents(t, j).Run)
+		await(t, j, func(ev belay.Event) bool {
+			return ev.Kind == belay.KindResolved && ev.Incident.Alerts[0].Rule == other
+		})
+		stop()
+	}
+	var opened []string
+	for _, ev := range events(t, j, "incident.opened") {
+		for _, a := range ev.Incident.Alerts {
+			opened = append(opened, a.Rule)
+		}
+	}
+	if diff := cmp.Diff([]string{"Brief", "Second", "Third"}, opened); diff != "" {
+		t.Error(diff)
+	}
+	if first := events(t, j, "incident.opened")[0]; !strings.Contains(first.Reason, "Brief") {
+		t.Errorf("people are told %q", first.Reason)
+	}
+}

@@ -55,12 +55,12 @@ func (p *page) address() string { return strings.TrimPrefix(p.server.URL, "http:
 // A running collector, and the names of each of its commits.
 type running struct {
 	*collector.Collector
-	t       *testing.T
+	t       testing.TB
 	commits chan map[string]struct{}
 	stop    func() // ends Run and waits for it
 }
 
-func run(t *testing.T, cfg collector.Config, opts collector.Options) *running {
+func run(t testing.TB, cfg collector.Config, opts collector.Options) *running {
 	t.Helper()
 	r := &running{t: t, commits: make(chan map[string]struct{}, 10_000)}
 	opts.OnCommit = func(names map[string]struct{}, at time.Time) {
@@ -245,6 +245,25 @@ func gather(t *testing.T, c prometheus.Collector) string {
 	return b.String()
 }
 
+// failures reads how many scrapes of a job have failed; -1 when nobody counts.
+func failures(t *testing.T, c prometheus.Collector, job string) float64 {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == "belay_scrape_failures_total" && m.Label[0].GetValue() == job {
+				return m.Counter.GetValue()
+			}
+		}
+	}
+	return -1
+}
+
 func TestABadPageFailsItsTargetAlone(t *testing.T) {
 	hang := make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -297,7 +316,10 @@ func TestABadPageFailsItsTargetAlone(t *testing.T) {
 			if good := r.target("good"); !good.Healthy {
 				t.Errorf("its neighbour suffers: %+v", good)
 			}
-			r.until("the failure is counted", func() bool { return strings.Contains(gather(t, reg), "belay_scrape_failures_total") })
+			r.until("the failure is counted", func() bool { return failures(t, reg, tc.job) > 0 })
+			if n := failures(t, reg, "good"); n != 0 {
+				t.Errorf("%g failures of its neighbour, which begin at 0 and stay there", n)
+			}
 		})
 	}
 }

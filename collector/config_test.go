@@ -58,7 +58,7 @@ func TestBadFilesSayWhereWhatAndWhatIsAllowed(t *testing.T) {
 }
 
 // mustLoad fails the test on any problem.
-func mustLoad(t *testing.T, name, text string) collector.Config {
+func mustLoad(t testing.TB, name, text string) collector.Config {
 	t.Helper()
 	cfg, problems := load(name, text)
 	if len(problems) > 0 {

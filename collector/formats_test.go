@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/belaydev/belay/collector"
+	"github.com/belaydev/belay/telemetry"
 )
 
 // app is a real client library's page: a counter with an exemplar, and a
@@ -152,7 +154,8 @@ func TestHostilePagesFailAloneAndAreCounted(t *testing.T) {
 		t.Cleanup(server.Close)
 		text += job(name, strings.TrimPrefix(server.URL, "http://"), "body_size_limit: 1MB")
 	}
-	r := run(t, mustLoad(t, t.TempDir()+"/belay.yml", text), collector.Options{})
+	reg := telemetry.New()
+	r := run(t, mustLoad(t, t.TempDir()+"/belay.yml", text), collector.Options{Metrics: reg})
 	r.until("all were scraped", func() bool {
 		for _, target := range r.Targets() {
 			if !target.Scraped {
@@ -165,6 +168,12 @@ func TestHostilePagesFailAloneAndAreCounted(t *testing.T) {
 		if target.Healthy != (target.Job == "good") || !target.Healthy && target.LastError == "" {
 			t.Errorf("%s: healthy %v, %q", target.Job, target.Healthy, target.LastError)
 		}
+		if target.Job != "good" {
+			r.until(target.Job+" is counted", func() bool { return failures(t, reg, target.Job) > 0 })
+		}
+	}
+	if n := failures(t, reg, "good"); n != 0 {
+		t.Errorf("%g failures of a target that has none", n)
 	}
 }
 
@@ -172,22 +181,43 @@ func FuzzPage(f *testing.F) {
 	f.Add([]byte("a{b=\"c\"} 1\n"), "text/plain; version=0.0.4")
 	f.Add([]byte("# TYPE a counter\na_total 1 # {t=\"x\"} 1 2\n# EOF\n"), "application/openmetrics-text; version=1.0.0")
 	f.Add([]byte{10, 1, 97, 24, 0, 34, 11, 26, 9, 9, 0, 0, 0, 0, 0, 0, 240, 63}, "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited")
+	var mu sync.Mutex
 	var page []byte
 	var kind string
+	served := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		served++
 		w.Header().Set("Content-Type", kind)
 		_, _ = w.Write(page)
 	}))
 	f.Cleanup(server.Close)
+	cfg := mustLoad(f, f.TempDir()+"/belay.yml", "global: {scrape_interval: 10ms, scrape_timeout: 10ms, scrape_native_histograms: true}\nscrape_configs:\n"+job("a", strings.TrimPrefix(server.URL, "http://")))
+	r := run(f, cfg, collector.Options{})
+	f.Cleanup(r.stop)
 	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
+		mu.Lock()
 		page, kind = bytes.Clone(body), contentType
-		cfg := mustLoad(t, t.TempDir()+"/belay.yml", "global: {scrape_interval: 100ms, scrape_native_histograms: true}\nscrape_configs:\n"+job("a", strings.TrimPrefix(server.URL, "http://")))
-		r := run(t, cfg, collector.Options{})
-		r.until("it is scraped", func() bool { return r.target("a").Scraped })
+		from := served
+		mu.Unlock()
+		// The third scrape from now on begins after the second has ended, which
+		// had this page.
+		enough := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return served >= from+3
+		}
+		for deadline := time.After(patience); !enough(); {
+			select {
+			case <-r.commits:
+			case <-deadline:
+				t.Fatal("it is not scraped any more")
+			}
+		}
 		if target := r.target("a"); !target.Healthy && target.LastError == "" {
 			t.Error("a target fails without a reason")
 		}
-		r.stop()
 	})
 }
 

@@ -87,13 +87,15 @@ func (c *Collector) discovery(ctx context.Context, l *live) error {
 	return nil
 }
 
-// Reload replaces the configuration of a running collector, whole or not at
-// all. What can fail is tried before anything is touched; a failure after that
-// brings the old configuration back. Targets that stay the same are scraped as
-// if nothing had happened. The folder of the samples cannot change.
-func (c *Collector) Reload(cfg Config) error {
+// Check returns why Reload would refuse a configuration. It tries everything
+// that can fail and touches nothing that runs.
+func (c *Collector) Check(cfg Config) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.check(cfg)
+}
+
+func (c *Collector) check(cfg Config) error {
 	if c.live == nil {
 		return ErrNotRunning
 	}
@@ -103,7 +105,17 @@ func (c *Collector) Reload(cfg Config) error {
 	if cfg.Metrics.Retention <= 0 {
 		return errors.New("metrics.retention: samples that are kept for no time cannot be judged")
 	}
-	if err := ready(cfg, c.logger); err != nil {
+	return ready(cfg, c.logger)
+}
+
+// Reload replaces the configuration of a running collector, whole or not at
+// all. What can fail is tried before anything is touched; a failure after that
+// brings the old configuration back. Targets that stay the same are scraped as
+// if nothing had happened. The folder of the samples cannot change.
+func (c *Collector) Reload(cfg Config) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.check(cfg); err != nil {
 		return err
 	}
 	old := c.cfg
@@ -185,6 +197,7 @@ func (c *Collector) apply(l *live, cfg Config, old *Config) error {
 	sources := make(map[string]discovery.Configs, len(cfg.ScrapeConfigs))
 	for _, sc := range cfg.ScrapeConfigs {
 		sources[sc.JobName] = sc.ServiceDiscoveryConfigs
+		c.failures(sc.JobName)
 	}
 	if err := l.finder.ApplyConfig(sources); err != nil {
 		return fmt.Errorf("configure the discovery of targets: %w", err)

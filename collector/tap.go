@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+
+	"github.com/belaydev/belay/telemetry"
 )
 
 // AppenderV2 begins a transaction on the storage, for recording rules. Its
@@ -220,7 +222,12 @@ func (t *tap) remember(arrived *nameSet) {
 		t.record.exposed.Store(arrived)
 		return
 	}
-	t.c.metrics.Counter("belay_scrape_failures_total", "Scrapes that failed, by job.", "job", t.target.GetValue(model.JobLabel)).Inc()
+	t.c.failures(t.target.GetValue(model.JobLabel)).Inc()
+}
+
+// failures counts those of a job. To ask for it brings it into being, at 0.
+func (c *Collector) failures(job string) telemetry.Counter {
+	return c.metrics.Counter("belay_scrape_failures_total", "Scrapes that failed, by job.", "job", job)
 }
 
 const nameUp = "up"

@@ -47,6 +47,15 @@ func (p *parts) serviceInfo() []web.ServiceInfo {
 	return out
 }
 
+// guardNames are those of the guards that can refuse a rollback.
+func guardNames() []string {
+	var out []string
+	for _, g := range rollback.Guards() {
+		out = append(out, g.Name)
+	}
+	return out
+}
+
 func targetInfo(c *collector.Collector) func() []web.TargetInfo {
 	return func() []web.TargetInfo {
 		targets := c.Targets()

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -139,12 +138,4 @@ func (p *parts) flapping() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// probing runs the probes once samples can be stored.
-func (b *base) probing(ctx context.Context) error {
-	if !until(ctx, b.collector.Ready()) {
-		return nil
-	}
-	return b.prober.Run(ctx)
 }

@@ -32,7 +32,8 @@ type parts struct {
 	cfg  Config
 	log  *slog.Logger
 
-	engine    *rules.Engine
+	engine    *rules.Engine // the base's
+	judge     func()        // makes the engine follow this configuration; cannot fail
 	incidents *alerting.Incidents
 	outbox    *alerting.Outbox
 	forward   *forward.Forwarder // nil unless alerting names an Alertmanager
@@ -70,16 +71,7 @@ func (p *parts) run(ctx context.Context) error {
 	if p.desk != nil {
 		g.Go(named(ctx, "slack", p.desk.Run))
 	}
-	collected := func(part func(context.Context) error) func(context.Context) error {
-		return func(ctx context.Context) error {
-			if !until(ctx, p.base.collector.Ready()) {
-				return nil
-			}
-			return part(ctx)
-		}
-	}
-	g.Go(named(ctx, "review", collected(p.review.Run)))
-	g.Go(named(ctx, "rules", collected(p.engine.Run)))
+	g.Go(named(ctx, "review", p.base.collected(p.review.Run)))
 	return g.Wait()
 }
 
@@ -109,9 +101,9 @@ func (p *parts) buildWatch() error {
 	opts := rules.Options{
 		Logger: p.log, Metrics: p.base.metrics, Journal: p.base.journal,
 		Queryable: p.queryable(), Appendable: p.base.collector, Targets: p.targets(p.base.collector),
-		OnJudged: func(string, []belay.Judgement) { p.rollback.Wake() },
+		OnJudged: func(string, []belay.Judgement) { p.base.present.Load().rollback.Wake() },
 		OnJournalError: func(err error, a belay.Alert) {
-			p.emergency.Tell(context.Background(), "journal", fmt.Sprintf("Belay cannot write its journal (%v). %s is %s (%s); nothing will be rolled back until the journal can be written again.", err, a.Rule, a.State, a.Labels))
+			p.base.present.Load().emergency.Tell(context.Background(), "journal", fmt.Sprintf("Belay cannot write its journal (%v). %s is %s (%s); nothing will be rolled back until the journal can be written again.", err, a.Rule, a.State, a.Labels))
 		},
 		EvaluationInterval: time.Duration(p.cfg.Collector.Global.EvaluationInterval),
 		MinInterval:        time.Duration(p.cfg.Global.MinInterval),
@@ -122,12 +114,21 @@ func (p *parts) buildWatch() error {
 	if p.source != nil {
 		opts.Query = p.source.Query
 	}
-	p.engine, err = rules.New(p.cfg.Rules, opts)
+	if p.base.engine == nil {
+		p.base.engine, err = rules.New(p.cfg.Rules, opts)
+	} else {
+		p.judge, err = p.base.engine.Prepare(p.cfg.Rules, opts)
+	}
+	p.engine = p.base.engine
 	return err
 }
 
-// targets tells the rules which targets there are, in their own words.
+// targets tells the rules which targets there are, in their own words. It is
+// nil when nothing is scraped, so that nobody waits for a first target.
 func (p *parts) targets(c *collector.Collector) func() []rules.Target {
+	if len(p.cfg.Collector.ScrapeConfigs) == 0 {
+		return nil
+	}
 	intervals := map[string]time.Duration{}
 	for _, sc := range p.cfg.Collector.ScrapeConfigs {
 		intervals[sc.JobName] = time.Duration(sc.ScrapeInterval)
@@ -270,7 +271,7 @@ func (p *parts) buildWeb() error {
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
 		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(p.registry),
-		Actions: actions(p), Slack: p.interactions(), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version,
+		Actions: actions(p), Slack: p.interactions(), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version, Guards: guardNames(),
 		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/journal"
+	"github.com/belaydev/belay/rules"
 	"github.com/belaydev/belay/telemetry"
 	"github.com/belaydev/belay/web"
 )
@@ -62,6 +63,7 @@ type base struct {
 	metrics   *telemetry.Registry
 	collector *collector.Collector
 	prober    *probe.Prober
+	engine    *rules.Engine // made with the first parts; reloaded, so that what it counts goes on
 	started   time.Time
 	view      *web.View
 	server    *web.Server // the one that listens
@@ -138,7 +140,7 @@ func (b *base) build(cfg Config) error {
 	}
 	b.collector, err = collector.New(cfg.Collector, collector.Options{
 		Logger: b.p.log, Metrics: b.metrics, Needed: cfg.needed(),
-		OnCommit: func(names map[string]struct{}, at time.Time) { b.present.Load().engine.Touched(names, at) },
+		OnCommit: func(names map[string]struct{}, at time.Time) { b.engine.Touched(names, at) },
 	})
 	if err != nil {
 		return err
@@ -163,7 +165,8 @@ func (b *base) runAll(ctx context.Context, collected chan error) error {
 	run := func(name string, part func(context.Context) error) { g.Go(named(ctx, name, part)) }
 	run("web", b.server.Run)
 	run("pages", b.view.Run)
-	run("probes", b.probing)
+	run("probes", b.collected(b.prober.Run))
+	run("rules", b.collected(b.engine.Run))
 	run("collector", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
@@ -178,6 +181,16 @@ func (b *base) runAll(ctx context.Context, collected chan error) error {
 	})
 	g.Go(func() error { return b.runParts(ctx) })
 	return g.Wait()
+}
+
+// collected puts off a part until samples can be stored and read.
+func (b *base) collected(part func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !until(ctx, b.collector.Ready()) {
+			return nil
+		}
+		return part(ctx)
+	}
 }
 
 // runParts runs the present parts until ctx ends, one of them cannot go on, or
@@ -198,6 +211,8 @@ func (b *base) runParts(ctx context.Context) error {
 			if err := <-stopped; err != nil && ctx.Err() == nil {
 				b.p.log.Error("a part ended with an error while the configuration was swapped", "error", err)
 			}
+			next.parts.judge()
+			next.parts.rollback.Continue(now.rollback)
 			b.telling.Go(now.close)
 			b.present.Store(next.parts)
 			b.server.Adopt(next.parts.server)

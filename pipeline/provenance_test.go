@@ -2,6 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,5 +111,35 @@ func TestWhatAnotherServerAnswersIsForeign(t *testing.T) {
 	b := opened(t, strings.Replace(provenanceConfig, "{path: metrics}", `{path: metrics, source: {url: "http://127.0.0.1:1"}}`, 1), provenanceRules)
 	if why := b.present.Load().foreign(belay.Alert{Rule: "Own", Group: "shop"}); !strings.Contains(why, "metrics.source") {
 		t.Errorf("it says %q", why)
+	}
+}
+
+// Whoever only sends samples in has no targets, and need not wait for any.
+func TestWithNothingToScrapeRulesJudgeAtOnce(t *testing.T) {
+	t.Parallel()
+	b := opened(t, provenanceConfig, strings.Replace(provenanceRules, "sent > 1", "sent > 0", 1))
+	b.send(t, "sent")
+	b.engine.Evaluate(t.Context(), time.Now())
+	for _, a := range b.engine.Alerts() {
+		if a.Rule == "Sent" && a.State == belay.AlertFiring {
+			return
+		}
+	}
+	t.Errorf("nothing fires; the rules say %+v", b.engine.Judgements())
+}
+
+func TestEachGuardsVetoesAreCountedFromZero(t *testing.T) {
+	t.Parallel()
+	names := guardNames()
+	if len(names) < 10 {
+		t.Errorf("too few guards: %v", names)
+	}
+	text := httptest.NewRecorder()
+	b := opened(t, provenanceConfig, provenanceRules)
+	b.server.Handler().ServeHTTP(text, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/metrics", nil))
+	for _, name := range names {
+		if want := fmt.Sprintf("belay_rollback_vetoes_total{guard=%q} 0", name); !strings.Contains(text.Body.String(), want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
 	}
 }

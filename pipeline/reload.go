@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/rollback"
 )
 
@@ -21,9 +22,10 @@ var ErrNotRunning = errors.New("Belay is not running") //nolint:staticcheck // a
 
 // Reload reads the configuration file again and swaps it whole, or not at all:
 // whatever can fail happens before anything that runs is touched. Collecting,
-// journal and pages go on meanwhile; the other parts stop, and new ones take up
-// from the journal what they left. It returns when the new configuration is in
-// force, or why it is not.
+// journal and pages go on meanwhile, and so do the rules that stay, with all
+// that they have counted; the other parts stop, and new ones take up from the
+// journal what they left. It returns when the new configuration is in force, or
+// why it is not.
 func (p *Pipeline) Reload(ctx context.Context) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -53,19 +55,13 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if err := b.fixed(cfg); err != nil {
-		return cfg, err
-	}
-	next, err := b.parts(cfg)
+	next, err := b.prepare(ctx, cfg)
 	if err != nil {
 		return cfg, err
 	}
-	if err := b.collect(ctx, cfg); err != nil {
-		return cfg, err
-	}
-	if err := b.mark(ctx, belay.KindConfigured, cfg.described()); err != nil {
-		_ = b.collect(ctx, b.present.Load().cfg) // it ran until now
-		return cfg, fmt.Errorf("nothing changes that cannot be journalled: %w", err)
+	if err := b.collect(cfg); err != nil {
+		next.close()
+		return cfg, errors.Join(err, b.mark(ctx, belay.KindConfigured, "that configuration could not be put in force; in force again: "+b.present.Load().cfg.described()))
 	}
 	done := make(chan struct{})
 	select {
@@ -81,12 +77,35 @@ func (b *base) reload(ctx context.Context) (Config, error) {
 	}
 }
 
-// collect gives what collects its new configuration, which it takes whole or
-// not at all. It is the last thing that can refuse.
-func (b *base) collect(ctx context.Context, cfg Config) error {
-	if !until(ctx, b.collector.Ready()) {
-		return ctx.Err()
+// prepare does all that can fail and touches nothing that runs. The last of it
+// is the entry in the journal: nothing changes that cannot be journalled.
+func (b *base) prepare(ctx context.Context, cfg Config) (*parts, error) {
+	if err := b.fixed(cfg); err != nil {
+		return nil, err
 	}
+	if !until(ctx, b.collector.Ready()) {
+		return nil, ctx.Err()
+	}
+	if err := b.collector.Check(cfg.Collector); err != nil {
+		return nil, err
+	}
+	if err := probe.Check(cfg.Probes); err != nil {
+		return nil, err
+	}
+	next, err := b.parts(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.mark(ctx, belay.KindConfigured, cfg.described()); err != nil {
+		next.close()
+		return nil, fmt.Errorf("nothing changes that cannot be journalled: %w", err)
+	}
+	return next, nil
+}
+
+// collect gives what collects its new configuration, which has been checked.
+// Should it be refused all the same, the one before is in force again.
+func (b *base) collect(cfg Config) error {
 	before := b.present.Load().cfg
 	if err := b.prober.Reload(cfg.Probes); err != nil {
 		return fmt.Errorf("probes: %w", err)

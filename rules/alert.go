@@ -54,8 +54,8 @@ func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time
 		g.e.log.Debug("alert series could not be written", "rule", st.rule.Name, "error", err)
 	}
 	g.note(st, o, ts, start)
-	if g.e.opts.OnJudged != nil {
-		g.e.opts.OnJudged(st.rule.ID, st.judgements())
+	if g.e.options().OnJudged != nil {
+		g.e.options().OnJudged(st.rule.ID, st.judgements())
 	}
 }
 
@@ -261,7 +261,7 @@ func (x *expander) expand(text string, smpl promql.Sample) string {
 	if !isTemplate(text) {
 		return text
 	}
-	opts := x.g.e.opts
+	opts := x.g.e.options()
 	data := template.AlertTemplateData(smpl.Metric.Map(), opts.ExternalLabels.Map(), opts.ExternalURL.String(), smpl)
 	query := func(ctx context.Context, q string, ts time.Time) (promql.Vector, error) {
 		return x.g.e.vector(ctx, q, ts, 0)

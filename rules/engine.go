@@ -90,7 +90,7 @@ func (o *Options) defaults() error {
 
 // An Engine evaluates a Set. Its methods may be called from any goroutine.
 type Engine struct {
-	opts    Options
+	current atomic.Pointer[Options]
 	log     *slog.Logger
 	queries *promql.Engine
 	slots   chan struct{}
@@ -110,22 +110,27 @@ func New(set Set, opts Options) (*Engine, error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: opts, log: opts.Logger, slots: make(chan struct{}, concurrency)}
+	e := &Engine{log: opts.Logger, slots: make(chan struct{}, concurrency)}
+	e.current.Store(&opts)
 	e.queries = promql.NewEngine(promql.EngineOpts{
 		MaxSamples: maxSamples, Timeout: maxTimeout, LookbackDelta: opts.Lookback,
 		EnableAtModifier: true, EnableNegativeOffset: true,
-		NoStepSubqueryIntervalFn: func(int64) int64 { return opts.EvaluationInterval.Milliseconds() },
+		NoStepSubqueryIntervalFn: func(int64) int64 { return e.options().EvaluationInterval.Milliseconds() },
 		Parser:                   parser.NewParser(parser.Options{}),
 	})
 	e.told.lag = opts.Metrics.Histogram("belay_rule_evaluation_lag_seconds", "From the commit of samples to the start of the evaluation that reads them.")
 	e.told.delay = opts.Metrics.Histogram("belay_detection_delay_seconds", "From the newest sample behind a firing alert to its place in the journal.")
-	p, err := e.newPlan(set)
+	p, err := e.newPlan(set, &opts)
 	if err != nil {
 		return nil, err
 	}
 	e.plan.Store(p)
 	return e, nil
 }
+
+// options are those that are in force. They never change; others may take
+// their place.
+func (e *Engine) options() *Options { return e.current.Load() }
 
 // reads returns the metric names whose samples should lead to an evaluation.
 // What the group writes itself is not among them, or it would never rest.
@@ -156,7 +161,7 @@ func (g *Group) reads() (names map[string]bool, nosy bool) {
 // Touched tells that samples of these metric names were committed. It does not
 // block. Without Options.OnScrape it does nothing.
 func (e *Engine) Touched(names map[string]struct{}, at time.Time) {
-	if !e.opts.OnScrape || len(names) == 0 {
+	if !e.options().OnScrape || len(names) == 0 {
 		return
 	}
 	p := e.plan.Load()
@@ -225,7 +230,7 @@ func (e *Engine) begin(ctx context.Context) (map[string]*memory, error) {
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
 	e.started = time.Now()
-	memories, err := remember(ctx, e.opts.Journal, "")
+	memories, err := remember(ctx, e.options().Journal, "")
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +251,7 @@ func (e *Engine) forgetAll(ctx context.Context, orphans map[string]*memory) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(e.opts.EvaluationInterval):
+		case <-time.After(e.options().EvaluationInterval):
 		}
 	}
 }
@@ -256,11 +261,11 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // vector runs an instant query. A scalar result is a vector without labels.
 func (e *Engine) vector(ctx context.Context, query string, ts time.Time, lookback time.Duration) (promql.Vector, error) {
-	if e.opts.Query != nil {
-		return e.opts.Query(ctx, query, ts)
+	if e.options().Query != nil {
+		return e.options().Query(ctx, query, ts)
 	}
 	opts := promql.NewPrometheusQueryOpts(false, lookback, nil)
-	q, err := e.queries.NewInstantQuery(ctx, e.opts.Queryable, opts, query, ts)
+	q, err := e.queries.NewInstantQuery(ctx, e.options().Queryable, opts, query, ts)
 	if err != nil {
 		return nil, err
 	}

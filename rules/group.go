@@ -57,9 +57,9 @@ type ruleState struct {
 func newGroup(e *Engine, p *plan, def *Group) *group {
 	g := &group{e: e, p: p, def: def, interval: def.Interval, wake: make(chan struct{}, 1)}
 	if g.interval <= 0 {
-		g.interval = e.opts.EvaluationInterval
+		g.interval = p.opts.EvaluationInterval
 	}
-	g.duration = e.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
+	g.duration = p.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
 	for _, r := range def.Rules {
 		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, flaps: map[string]*flaps{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
 	}
@@ -186,7 +186,7 @@ func (g *group) due() time.Time {
 		return time.Time{}
 	}
 	due := g.lastEval.Add(g.interval)
-	soon := g.lastEval.Add(g.e.opts.MinInterval)
+	soon := g.lastEval.Add(g.e.options().MinInterval)
 	if (waits || g.retry) && soon.Before(due) {
 		due = soon
 	}

@@ -76,9 +76,9 @@ func (g *group) journal(ctx context.Context, st *ruleState, changed []Transition
 	if err == nil || errors.Is(err, belay.ErrConflict) || ctx.Err() != nil {
 		return err
 	}
-	if g.e.opts.OnJournalError != nil {
+	if g.e.options().OnJournalError != nil {
 		for _, t := range changed {
-			g.e.opts.OnJournalError(err, t.Alert)
+			g.e.options().OnJournalError(err, t.Alert)
 		}
 	}
 	return err
@@ -89,9 +89,9 @@ func (g *group) journal(ctx context.Context, st *ruleState, changed []Transition
 // evaluation decides again.
 func (g *group) append(ctx context.Context, st *ruleState, events []belay.Event) error {
 	stream := st.rule.Stream()
-	end, err := g.e.opts.Journal.Append(ctx, stream, st.end, events...)
+	end, err := g.e.options().Journal.Append(ctx, stream, st.end, events...)
 	if errors.Is(err, belay.ErrConflict) {
-		all, readErr := remember(ctx, g.e.opts.Journal, stream)
+		all, readErr := remember(ctx, g.e.options().Journal, stream)
 		if readErr != nil {
 			return fmt.Errorf("read again what another wrote: %w", readErr)
 		}
@@ -123,9 +123,9 @@ func (e *Engine) forget(ctx context.Context, orphans map[string]*memory, now tim
 		if len(events) == 0 {
 			continue
 		}
-		if _, err := e.opts.Journal.Append(ctx, stream, m.end, events...); err != nil {
+		if _, err := e.options().Journal.Append(ctx, stream, m.end, events...); err != nil {
 			e.log.Warn("alerts of a rule that is gone could not be resolved", "stream", stream, "error", err)
-			if all, readErr := remember(ctx, e.opts.Journal, stream); readErr == nil && all[stream] != nil {
+			if all, readErr := remember(ctx, e.options().Journal, stream); readErr == nil && all[stream] != nil {
 				m = all[stream]
 			}
 			left[stream] = m

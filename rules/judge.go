@@ -180,7 +180,7 @@ func (g *group) samples(ctx context.Context, r *Rule, at time.Time) (samples, er
 		s.newest = at // a constant is always fresh
 	}
 	for _, in := range r.newest {
-		vector, err := g.e.vector(ctx, in.text, at, max(in.lookback, g.e.opts.Lookback))
+		vector, err := g.e.vector(ctx, in.text, at, max(in.lookback, g.e.options().Lookback))
 		if err != nil && in.name != "" {
 			return s, err
 		}

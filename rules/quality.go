@@ -30,10 +30,10 @@ type sight struct {
 }
 
 func (e *Engine) sight(now time.Time) sight {
-	if e.opts.Targets == nil {
+	if e.options().Targets == nil {
 		return sight{known: true}
 	}
-	targets := e.opts.Targets()
+	targets := e.options().Targets()
 	return sight{targets: targets, known: len(targets) > 0 || now.Sub(e.started) >= startupGrace}
 }
 

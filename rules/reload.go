@@ -13,6 +13,7 @@ import (
 // the whole plan.
 type plan struct {
 	e       *Engine
+	opts    *Options // that it is made for
 	groups  []*group
 	readers map[string][]*group // by metric name
 	nosy    []*group            // groups that may read any name
@@ -23,10 +24,10 @@ type plan struct {
 	wg     sync.WaitGroup
 }
 
-func (e *Engine) newPlan(set Set) (*plan, error) {
+func (e *Engine) newPlan(set Set, opts *Options) (*plan, error) {
 	set.link()
 	p := &plan{
-		e: e, readers: map[string][]*group{}, states: map[*Rule]*ruleState{},
+		e: e, opts: opts, readers: map[string][]*group{}, states: map[*Rule]*ruleState{},
 		written: map[string]bool{alertsMetric: true, alertsForStateMetric: true}, cancel: func() {},
 	}
 	for _, def := range set.Groups {
@@ -47,7 +48,7 @@ func (p *plan) add(def *Group) error {
 		if r.Recording {
 			p.written[r.Name] = true
 		}
-		if r.Recording && p.e.opts.Appendable == nil {
+		if r.Recording && p.opts.Appendable == nil {
 			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
 		}
 	}
@@ -99,33 +100,60 @@ func (p *plan) take(memories map[string]*memory) {
 
 // Reload evaluates another Set from now on, also while Run runs. Rules that
 // agree in group, name and labels with one from before keep their alerts,
-// judgements and evaluations, and groups that agree in file and name their
-// schedule; the alerts of rules that are gone resolve. When it returns an error
-// nothing has changed. The Set must not be in use by another engine.
+// judgements, counts and evaluations, and groups that agree in file and name
+// their schedule; the alerts of rules that are gone resolve. When it returns an
+// error nothing has changed. The Set must not be in use by another engine.
 func (e *Engine) Reload(set Set) error {
-	e.reloading.Lock()
-	defer e.reloading.Unlock()
-	next, err := e.newPlan(set)
+	commit, err := e.Prepare(set, *e.options())
 	if err != nil {
 		return err
 	}
+	commit()
+	return nil
+}
+
+// Prepare does all of a Reload that can fail, and changes nothing; commit does
+// the rest, and waits for the evaluations that run. The options take the place
+// of those from before, but for the journal, the logger and the metrics.
+// Between Prepare and commit there must be no other Reload.
+func (e *Engine) Prepare(set Set, opts Options) (commit func(), err error) {
+	before := e.options()
+	opts.Journal, opts.Logger, opts.Metrics = before.Journal, before.Logger, before.Metrics
+	if err := opts.defaults(); err != nil {
+		return nil, err
+	}
+	next, err := e.newPlan(set, &opts)
+	if err != nil {
+		return nil, err
+	}
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	var memories map[string]*memory
+	if e.running != nil { // a rule that is new may have a past
+		if memories, err = remember(e.running, opts.Journal, ""); err != nil {
+			return nil, fmt.Errorf("rules: %w", err)
+		}
+	}
+	return func() { e.replace(next, &opts, memories) }, nil
+}
+
+// replace puts a plan in the place of the present one. It cannot fail.
+func (e *Engine) replace(next *plan, opts *Options, memories map[string]*memory) {
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
 	before := e.plan.Load()
 	if e.running == nil {
+		e.current.Store(opts)
 		e.plan.Store(next)
-		return nil
-	}
-	// A rule that is new may have a past: all that can fail ends here.
-	memories, err := remember(e.running, e.opts.Journal, "")
-	if err != nil {
-		return fmt.Errorf("rules: %w", err)
+		return
 	}
 	before.stop()
 	removed := next.inherit(before, memories)
+	e.current.Store(opts)
 	e.plan.Store(next)
-	next.start(e.running)
 	ctx := e.running
+	next.start(ctx)
 	e.orphans.Go(func() { e.retire(ctx, removed) })
-	return nil
 }
 
 // inherit moves the state of the rules that stay, gives the new ones what the

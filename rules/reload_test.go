@@ -63,6 +63,87 @@ func TestAReloadKeepsWhatStaysAndEndsWhatIsGone(t *testing.T) {
 	})
 }
 
+// What a rule that stays does, and when, is to the millisecond what it does
+// without the reloads of others.
+func TestAReloadOfOtherRulesShiftsNothing(t *testing.T) {
+	const stays = `{alert: Stays, expr: errors > 1, for: 1m7s, keep_firing_for: 33s}`
+	story := func(t *testing.T, reload bool) (out []string) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			e := w.load(`groups: [{name: a, interval: 15s, rules: [`+stays+`]}, {name: b, rules: [{alert: Other, expr: errors > 2}]}]`,
+				func(o *Options) { o.Targets = nil })
+			begun := time.Now()
+			w.samples(begun, `errors 5`)
+			running(t, e)
+			for i := range 30 {
+				time.Sleep(7123 * time.Millisecond)
+				v := 5
+				if i >= 12 {
+					v = 0
+				}
+				w.samples(time.Now(), fmt.Sprintf(`errors %d`, v))
+				e.Touched(touchedNames("errors"), time.Now())
+				synctest.Wait()
+				if !reload {
+					continue
+				}
+				set := setOf(t, fmt.Sprintf(`groups: [{name: a, interval: 15s, rules: [`+stays+`]}, {name: b, rules: [{alert: Other, expr: errors > %d}]}]`, i))
+				if err := e.Reload(set); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			for _, ev := range w.mem.events {
+				if a := ev.Alert; a.Rule == "Stays" {
+					out = append(out, fmt.Sprintf("%s %s: active %s, fired %s, ended %s, failed %d", ev.At.Sub(begun), a.State, a.ActiveAt.Sub(begun), a.FiredAt.Sub(begun), a.ResolvedAt.Sub(begun), a.Failed))
+				}
+			}
+		})
+		return out
+	}
+	undisturbed := story(t, false)
+	if len(undisturbed) < 3 {
+		t.Fatalf("too little happens: %v", undisturbed)
+	}
+	same(t, "with 30 reloads of another rule", undisturbed, story(t, true))
+}
+
+func TestAReloadWithOtherOptionsKeepsWhatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const text = `groups: [{name: g, rules: [{alert: Stays, expr: errors > 1, for: 1m}]}]`
+		w := newWorld(t)
+		e := w.load(text, func(o *Options) { o.Targets = nil })
+		w.samples(time.Now(), `errors 5`)
+		running(t, e)
+		since := e.Alerts()[0].ActiveAt
+		time.Sleep(30 * time.Second)
+		opts := *e.options()
+		opts.EvaluationInterval = 0
+		opts.Query = func(context.Context, string, time.Time) (promql.Vector, error) {
+			return nil, errors.New("no route to host")
+		}
+		commit, err := e.Prepare(setOf(t, text), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if j := e.Judgements()[0]; j.Verdict != belay.Fail {
+			t.Errorf("before it is committed: %s, %s", j.Verdict, j.Reason)
+		}
+		commit()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if j := e.Judgements()[0]; j.Verdict != belay.Unknown || !strings.Contains(j.Reason, "no route to host") {
+			t.Errorf("afterwards: %s, %s", j.Verdict, j.Reason)
+		}
+		same(t, "unknown holds", []string{"Stays pending"}, w.states())
+		if a := e.Alerts()[0]; !a.ActiveAt.Equal(since) {
+			t.Errorf("active since %s, was %s", a.ActiveAt, since)
+		}
+	})
+}
+
 func TestAReloadThatFailsChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -250,7 +250,7 @@ func compareOnce(t *testing.T, g *group, st *ruleState, their *upstream.Alerting
 	}
 	var resolved []belay.Alert
 	if theirErr == nil {
-		resolved = resolvedOf(st, before, ts, g.e.opts.Journal.(*memJournal))
+		resolved = resolvedOf(st, before, ts, g.e.options().Journal.(*memJournal))
 	}
 	ours, them := ourFindings(st, resolved), theirFindings(their, ts)
 	same(t, st.rule.Name, them, ours)

@@ -71,10 +71,10 @@ func relabel(vector promql.Vector, rule *Rule) error {
 // write appends samples and marks what the rule wrote before, but not now, as
 // stale. Without a storage for it nothing is written.
 func (g *group) write(ctx context.Context, st *ruleState, vector promql.Vector, at time.Time) error {
-	if g.e.opts.Appendable == nil {
+	if g.e.options().Appendable == nil {
 		return nil
 	}
-	app := g.e.opts.Appendable.AppenderV2(ctx)
+	app := g.e.options().Appendable.AppenderV2(ctx)
 	written := make(map[string]labels.Labels, len(vector))
 	var refused error
 	for _, s := range vector {

@@ -228,6 +228,9 @@ func (c *collector) counted(out chan<- prometheus.Metric) {
 	for k, v := range n.rollbacks {
 		c.counter(out, "belay_rollbacks_total", v, k.service.Name, k.service.Environment, string(k.mode), string(k.result))
 	}
+	for _, guard := range c.server.opts.Guards {
+		n.vetoes[guard] += 0
+	}
 	for guard, v := range n.vetoes {
 		c.counter(out, "belay_rollback_vetoes_total", v, guard)
 	}

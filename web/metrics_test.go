@@ -20,6 +20,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 	events = at(events...)
 	h := build(t, events, func(o *web.Options) {
 		o.Outbox = func() (int, time.Duration) { return 3, 90 * time.Second }
+		o.Guards = []string{"mode", "freeze"}
 	})
 	_, _, body := h.send(t, "GET", "/metrics", "")
 	for _, want := range []string{
@@ -35,6 +36,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 		`belay_rollbacks_total{environment="production",mode="auto",result="recovered",service="checkout"} 1`,
 		`belay_rollbacks_total{environment="production",mode="notify",result="stopped",service="search"} 0`,
 		`belay_rollback_vetoes_total{guard="mode"} 2`,
+		`belay_rollback_vetoes_total{guard="freeze"} 0`,
 		`belay_revision_held{environment="production",revision="b16b00b5b16b",service="checkout"} 1`,
 		`belay_rolled_back{environment="production",service="checkout"} 1`,
 		`belay_rolled_back{environment="production",service="search"} 0`,

@@ -40,6 +40,7 @@ type Options struct {
 	Log        *slog.Logger                             // nil discards
 
 	Version      string
+	Guards       []string // names of the guards that can refuse a rollback, so that each one's count begins at 0
 	ReviewDir    string   // where reviews are written
 	Token        string   // the admin token
 	TokenFile    string   // where it lies: an absolute path that clients on this host are told

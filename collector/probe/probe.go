@@ -61,14 +61,15 @@ func New(probes []Probe, opts Options) (*Prober, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := ready(probes); err != nil {
+	if err := Check(probes); err != nil {
 		return nil, err
 	}
 	return &Prober{opts: opts, probes: probes, running: map[string]*round{}}, nil
 }
 
-// ready tries what can fail in probes.
-func ready(probes []Probe) error {
+// Check returns why New or Reload would refuse probes. It tries all that can
+// fail, and sends nothing.
+func Check(probes []Probe) error {
 	for _, p := range probes {
 		m, err := p.module()
 		if err == nil {
@@ -105,7 +106,7 @@ func (p *Prober) Run(ctx context.Context) error {
 // Reload replaces the probes, all or none. Those that stay the same go on; the
 // series of those that leave end.
 func (p *Prober) Reload(probes []Probe) error {
-	if err := ready(probes); err != nil {
+	if err := Check(probes); err != nil {
 		return err
 	}
 	p.mu.Lock()

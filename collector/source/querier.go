@@ -33,7 +33,8 @@ func (*querier) Close() error { return nil }
 
 // Select asks for the samples themselves, as `selector[range]`. They come
 // without the markers that tell where a series ended, so the store is asked,
-// too, at which of the times of the evaluation it still finds each series.
+// too, at which of the times of the evaluation it still finds each series. Who
+// wants to know only which series there are (the hint "series") gets no samples.
 func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	start, end := q.mint, q.maxt
 	if hints != nil {
@@ -43,7 +44,11 @@ func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints
 		return storage.EmptySeriesSet()
 	}
 	selector := selectorOf(matchers)
-	found, err := q.s.raw(ctx, selector, start, end)
+	ask := q.s.raw
+	if hints != nil && hints.Func == "series" {
+		ask = q.s.series
+	}
+	found, err := ask(ctx, selector, start, end)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
@@ -58,6 +63,21 @@ func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints
 		all[i] = promql.NewStorageSeries(series)
 	}
 	return &seriesSet{all: all, at: -1}
+}
+
+// series returns the series of a selector without samples.
+func (s *Source) series(ctx context.Context, selector string, start, end int64) (promql.Matrix, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	got, _, _, err := s.api.Series(ctx, []string{selector}, time.UnixMilli(start), time.UnixMilli(end))
+	if err != nil {
+		return nil, asked("the series of "+selector, err)
+	}
+	out := make(promql.Matrix, len(got))
+	for i, found := range got {
+		out[i].Metric = metric(model.Metric(found))
+	}
+	return out, nil
 }
 
 // raw returns the samples of a selector. A range is open to the left in

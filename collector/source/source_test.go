@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"go.uber.org/goleak"
 
 	"github.com/belaydev/belay/collector/source"
@@ -145,6 +146,14 @@ func names(t *testing.T, s *source.Source, end time.Time) {
 	if diff := cmp.Diff([]string{"old", "shop"}, values); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
+	set := q.Select(t.Context(), true, &storage.SelectHints{Start: end.Add(-time.Hour).UnixMilli(), End: end.UnixMilli(), Func: "series"}, labels.MustNewMatcher(labels.MatchEqual, "__name__", "requests_total"))
+	var services []string
+	for set.Next() {
+		services = append(services, set.At().Labels().Get("service"))
+	}
+	if diff := cmp.Diff([]string{"old", "shop"}, services); diff != "" || set.Err() != nil {
+		t.Error(diff, set.Err())
+	}
 	keys, _, err := q.LabelNames(t.Context(), &storage.LabelHints{Limit: 1}, labels.MustNewMatcher(labels.MatchEqual, "__name__", "requests_total"))
 	if diff := cmp.Diff([]string{"__name__"}, keys); diff != "" || err != nil {
 		t.Error(diff, err)
@@ -191,6 +200,33 @@ func TestEndsAreMarkedWhereTheStoreSeesThem(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %d", expr, v, err, want)
 		}
 		q.Close()
+	}
+}
+
+func TestWhoAsksForSeriesGetsNoSamples(t *testing.T) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		_, _ = io.WriteString(w, `{"status":"success","data":[{"__name__":"b"},{"__name__":"a","job":"shop"}]}`)
+	}))
+	t.Cleanup(server.Close)
+	q, err := open(t, server.URL, source.Options{}).Querier(0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := q.Select(t.Context(), true, &storage.SelectHints{Start: 0, End: 10_000, Func: "series"}, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))
+	var got []string
+	for set.Next() {
+		got = append(got, set.At().Labels().String())
+		if set.At().Iterator(nil).Next() != chunkenc.ValNone {
+			t.Errorf("%s has samples", set.At().Labels())
+		}
+	}
+	if diff := cmp.Diff([]string{`{__name__="a", job="shop"}`, `{__name__="b"}`}, got); diff != "" || set.Err() != nil {
+		t.Error(diff, set.Err())
+	}
+	if diff := cmp.Diff([]string{"/api/v1/series"}, asked); diff != "" {
+		t.Errorf("the source was asked for more than the series: %s", diff)
 	}
 }
 
