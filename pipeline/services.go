@@ -15,6 +15,7 @@ import (
 	"github.com/belaydev/belay/rollback/command"
 	"github.com/belaydev/belay/rollback/kubernetes"
 	"github.com/belaydev/belay/rollback/swarm"
+	"github.com/belaydev/belay/rollback/webhook"
 	"github.com/belaydev/belay/strict"
 )
 
@@ -54,6 +55,7 @@ type platformKeys struct {
 	Command    *command.Config    `yaml:"command"`    // three programs of yours; see rollback/command/README.md
 	Kubernetes *kubernetes.Config `yaml:"kubernetes"` // a Deployment, StatefulSet or DaemonSet; see docs/platforms/kubernetes.md
 	Swarm      *swarm.Config      `yaml:"swarm"`      // a service of a Docker Swarm; see docs/platforms/swarm.md
+	Webhook    *webhook.Config    `yaml:"webhook"`    // a URL of yours; see rollback/webhook/README.md
 }
 
 // overriding is rollback.Policy where it overrides the one at the top, whose
@@ -104,6 +106,17 @@ func platforms(specs *rollback.Specs) map[string]openPlatform {
 				return nil, ps
 			}
 			p, err := swarm.New(cfg, swarm.Options{Specs: specs})
+			if err != nil {
+				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
+			}
+			return p, nil
+		},
+		"webhook": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := webhook.Decode(doc, path...)
+			if len(ps) > 0 {
+				return nil, ps
+			}
+			p, err := webhook.New(cfg, webhook.Options{})
 			if err != nil {
 				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
 			}
