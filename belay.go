@@ -4,6 +4,7 @@
 package belay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -26,11 +27,10 @@ func (s ServiceID) String() string { return s.Environment + "/" + s.Name }
 // ParseServiceID reads the form that String writes. A bare name is a service of
 // the environment "production".
 func ParseServiceID(s string) ServiceID {
-	env, name, ok := strings.Cut(s, "/")
-	if !ok {
-		return ServiceID{Environment: DefaultEnvironment, Name: s}
+	if env, name, ok := strings.Cut(s, "/"); ok {
+		return ServiceID{Environment: env, Name: name}
 	}
-	return ServiceID{Environment: env, Name: name}
+	return ServiceID{Environment: DefaultEnvironment, Name: s}
 }
 
 // DefaultEnvironment is the environment of a service that names none.
@@ -59,12 +59,7 @@ type Revision struct {
 }
 
 // String returns the version where there is one, otherwise the short hash.
-func (r Revision) String() string {
-	if r.Version != "" {
-		return r.Version
-	}
-	return r.Content.Short()
-}
+func (r Revision) String() string { return cmp.Or(r.Version, r.Content.Short()) }
 
 // A Target is one thing that a platform runs and can restore.
 type Target struct {

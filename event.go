@@ -3,6 +3,7 @@ package belay
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -52,16 +53,13 @@ const (
 	KindReview      Kind = "review.drafted"      // stream "review/<incident>"
 	KindClick       Kind = "click.judged"         // stream "click/<id>": what a person pressed in a message, and why it was refused
 	KindPreexisting Kind = "deployment.repeated" // held content came back
+	KindSilence     Kind = "silence.changed"     // stream "silences"
 )
 
 // Durable says that an event of this kind must have reached the disk before
 // anyone acts on it.
 func (k Kind) Durable() bool {
-	switch k {
-	case KindIntent, KindOrdered, KindApproved, KindStop, KindCountdown, KindLedger, KindKillSwitch:
-		return true
-	}
-	return false
+	return slices.Contains([]Kind{KindIntent, KindOrdered, KindApproved, KindStop, KindCountdown, KindLedger, KindKillSwitch, KindSilence}, k)
 }
 
 // An Event is one entry of the journal: what happened, when, to what, why and
@@ -83,6 +81,7 @@ type Event struct {
 	Rollback   *Rollback    `json:"rollback,omitempty"`
 	Delivery   *Delivery    `json:"delivery,omitempty"`
 	Review     *Review      `json:"review,omitempty"`
+	Silence    *Silence     `json:"silence,omitempty"`
 }
 
 // A Journal is the append-only record of everything that Belay decides or

@@ -1,6 +1,7 @@
 package belay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -38,6 +39,8 @@ type Alert struct {
 	Failed      int               `json:"failed"`  // judgements in a row that failed on new data; counting stops at 100
 	Observe     bool              `json:"observe,omitempty"`
 	Incident    string            `json:"incident,omitempty"`
+	Source      string            `json:"source,omitempty"` // who sent it in; "" when Belay judged it itself
+	URL         string            `json:"url,omitempty"`    // where its sender shows it
 }
 
 // Severity returns the label of that name.
@@ -118,11 +121,7 @@ const (
 
 // Terminal says that nothing more will happen to a rollback in this state.
 func (s RollbackState) Terminal() bool {
-	switch s {
-	case RollbackRecovered, RollbackNotRecovered, RollbackFailed, RollbackSuperseded, RollbackFought, RollbackStopped:
-		return true
-	}
-	return false
+	return slices.Contains([]RollbackState{RollbackRecovered, RollbackNotRecovered, RollbackFailed, RollbackSuperseded, RollbackFought, RollbackStopped}, s)
 }
 
 // Acting says that the platform was, or is about to be, asked.
@@ -169,6 +168,17 @@ type Delivery struct {
 	Tells       Seq    `json:"tells,omitempty"`  // the event that it tells of
 	Detail      string `json:"detail,omitempty"` // the error, or how often it was tried
 	Tries       int    `json:"tries,omitempty"`
+}
+
+// A Silence mutes the telling of the alerts that all of its matchers match.
+type Silence struct {
+	ID        string    `json:"id"`
+	Matchers  []string  `json:"matchers"` // in Alertmanager's notation: severity=~"warning|info"
+	StartsAt  time.Time `json:"starts_at"`
+	EndsAt    time.Time `json:"ends_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	CreatedBy string    `json:"created_by"`
+	Comment   string    `json:"comment"`
 }
 
 // A Review names the files of a post-incident review.

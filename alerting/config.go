@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	amconfig "github.com/prometheus/alertmanager/config"
@@ -26,11 +25,19 @@ type Config struct {
 	Receivers []Receiver `yaml:"receivers"`
 	Slack     Slack      `yaml:"slack"`
 
+	// Upstream is all of Alertmanager's configuration, validated. References to
+	// the environment stand unresolved in it; see Expanded.
+	Upstream amconfig.Config `yaml:"-"`
+
 	File     string   `yaml:"-"` // in which Alertmanager's keys stand
 	Warnings []string `yaml:"-"` // what is valid and not acted on, with file and line
+
+	text   []byte                 // Alertmanager's keys as they stand in the file
+	reread func() amconfig.Config // a copy of Upstream that shares nothing with it
 }
 
-// A Route names the receiver of all incidents.
+// A Route is the root of the routing tree, whose receiver gets what no route
+// below it claims.
 type Route struct {
 	Receiver string `yaml:"receiver"`
 }
@@ -93,67 +100,6 @@ type ServiceOwner struct {
 	SlackChannel string // "" is none
 }
 
-// A DestinationConfig describes one destination; exactly one of Slack and
-// Webhook is set. The pipeline makes a Destination of it.
-type DestinationConfig struct {
-	Name     string
-	Receiver string            // "" for the channel of a service's owners
-	Services []belay.ServiceID // nil is every service
-	Slack    *SlackChannel
-	Webhook  *Webhook
-}
-
-// Wants says whether the incidents of a service are told here.
-func (d DestinationConfig) Wants(s belay.ServiceID) bool {
-	return d.Services == nil || slices.Contains(d.Services, s)
-}
-
-// Destinations returns where to tell: the receiver that the route names, for
-// every service, and the channels of the owners, each for its services. A
-// channel that is both is told once.
-func (c Config) Destinations(services []ServiceOwner) []DestinationConfig {
-	var out []DestinationConfig
-	add := func(d DestinationConfig) {
-		same := slices.IndexFunc(out, func(o DestinationConfig) bool { return o.Name == d.Name })
-		switch {
-		case same < 0:
-			out = append(out, d)
-		case d.Services == nil:
-			out[same].Services = nil
-		case out[same].Services != nil:
-			out[same].Services = append(out[same].Services, d.Services...)
-		}
-	}
-	for _, r := range c.Receivers {
-		if r.Name != c.Route.Receiver {
-			continue
-		}
-		for i := range r.Webhooks {
-			add(DestinationConfig{Name: "webhook:" + r.Name + "/" + strconv.Itoa(i), Receiver: r.Name, Webhook: &r.Webhooks[i]})
-		}
-		for i := range r.Slacks {
-			if !c.deliverable(r.Slacks[i]) {
-				continue // Load has warned of it
-			}
-			add(DestinationConfig{Name: slackName(r.Slacks[i].Channel), Receiver: r.Name, Slack: &r.Slacks[i]})
-		}
-	}
-	for _, s := range services {
-		if s.SlackChannel != "" {
-			add(DestinationConfig{
-				Name: slackName(s.SlackChannel), Services: []belay.ServiceID{s.ID},
-				Slack: &SlackChannel{Channel: s.SlackChannel},
-			})
-		}
-	}
-	return out
-}
-
-// slackName names a channel's destination the same however it is written.
-func slackName(channel string) string {
-	return "slack:#" + strings.TrimPrefix(channel, "#")
-}
-
 // Load reads Alertmanager's keys and "slack", and checks that what they name
 // exists. Whatever Alertmanager takes is taken; what Belay does not act on is a
 // warning. Paths become relative to the folder of the file. It touches no
@@ -175,7 +121,6 @@ func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
 		c.adopt(up.cfg)
 	}
 	if len(up.problems) == 0 {
-		up.later()
 		c.undelivered(up)
 	}
 	for i := range up.problems {
@@ -184,6 +129,13 @@ func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
 		}
 	}
 	c.Warnings = up.warnings
+	c.Upstream, c.text = up.cfg, up.doc.Only(append(Keys(), "global")...)
+	c.reread = func() amconfig.Config {
+		again := &upstream{doc: up.doc}
+		again.read()
+		again.judge(true)
+		return again.cfg
+	}
 	return c, append(ps, up.problems...)
 }
 
@@ -253,45 +205,6 @@ func (c *Config) adopt(am amconfig.Config) {
 			}
 		}
 	}
-}
-
-// deliverable says whether Belay can post there at all.
-func (c Config) deliverable(s SlackChannel) bool {
-	return c.Slack.hasToken() && strings.TrimPrefix(s.Channel, "#") != ""
-}
-
-// undelivered warns of what would be told by Alertmanager, and not by Belay.
-func (c Config) undelivered(up *upstream) {
-	for i, r := range up.cfg.Receivers {
-		if r.Name != c.Route.Receiver {
-			continue
-		}
-		told := len(c.Receivers[i].Webhooks)
-		for j, s := range c.Receivers[i].Slacks {
-			at := []any{"receivers", i, "slack_configs", j}
-			switch {
-			case !c.Slack.hasToken():
-				up.warn(fmt.Sprintf("NOT DELIVERED: the receiver %q posts to Slack, and Belay has no token for it; give slack: {bot_token_file: FILE} at the top of Belay's file", r.Name), at...)
-			case !c.deliverable(s):
-				up.warn(fmt.Sprintf("NOT DELIVERED: the receiver %q posts to Slack and names no channel", r.Name), at...)
-			default:
-				told++
-			}
-			if s.SendResolved != nil && !*s.SendResolved {
-				up.warn("send_resolved: false has no meaning in Slack, where one message is edited from first to last", append(at, "send_resolved")...)
-			}
-		}
-		all := kinds(r)
-		delete(all, "webhook_configs")
-		delete(all, "slack_configs")
-		for kind := range all {
-			up.warn(fmt.Sprintf("NOT DELIVERED: %s of the receiver %q is not built yet; webhook_configs and slack_configs are", kind, r.Name), "receivers", i, kind)
-		}
-		if told == 0 {
-			up.warn(fmt.Sprintf("NOBODY IS TOLD by the receiver %q, to which every incident goes", r.Name), "receivers", i)
-		}
-	}
-	slices.Sort(up.warnings)
 }
 
 func (c Config) checkSlack(doc *strict.Doc, services []ServiceOwner) strict.Problems {

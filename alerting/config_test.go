@@ -59,15 +59,15 @@ func TestAConfigurationBecomesDestinationsWithoutDoubles(t *testing.T) {
 		got = append(got, fmt.Sprint(d.Name, " ", d.Services))
 	}
 	want := []string{
-		"webhook:ops/0 []", "webhook:ops/1 []", "slack:#ops []",
+		"webhook:ops/0 []", "webhook:ops/1 []", "slack:#ops [production/payments]",
 		"slack:#checkout-oncall [production/checkout staging/checkout]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	d := c.Destinations(owners)
-	if quiet := owners[3].ID; !d[2].Wants(quiet) || d[3].Wants(quiet) || !d[3].Wants(checkout) {
-		t.Error("the receiver wants everything, owners want their services")
+	if quiet := owners[3].ID; d[2].Owned(quiet) || d[3].Owned(quiet) || !d[3].Owned(checkout) || !slices.Equal(d[2].Receivers, []string{"ops"}) {
+		t.Error("the receiver is led to by routes, owners want their services")
 	}
 	w := d[1].Webhook
 	if w.URLFile != "/etc/belay/secrets/url" || c.Slack.BotTokenFile != "/etc/belay/secrets/slack" {
@@ -76,6 +76,14 @@ func TestAConfigurationBecomesDestinationsWithoutDoubles(t *testing.T) {
 	if f := d[0].Webhook.HTTPConfig.Authorization.CredentialsFile; f != "/etc/belay/secrets/hook" {
 		t.Errorf("credentials_file %q", f)
 	}
+}
+
+func names(all []alerting.DestinationConfig) []string {
+	var out []string
+	for _, d := range all {
+		out = append(out, d.Name)
+	}
+	return out
 }
 
 func TestNothingConfiguredTellsNobody(t *testing.T) {
@@ -134,13 +142,8 @@ inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
 		t.Fatal(ps)
 	}
 	want := []string{
-		"3: group_by is not acted on yet: Belay keeps one message for each incident and edits it",
-		`4: the 2 routes below the root are not acted on yet: every incident goes to the receiver "ops"`,
-		`6: NOBODY IS TOLD by the receiver "ops", to which every incident goes`,
-		`7: NOT DELIVERED: pagerduty_configs of the receiver "ops" is not built yet; webhook_configs and slack_configs are`,
 		`8: NOT DELIVERED: the receiver "ops" posts to Slack, and Belay has no token for it; give slack: {bot_token_file: FILE} at the top of Belay's file`,
 		"8: send_resolved: false has no meaning in Slack, where one message is edited from first to last",
-		"11: inhibit_rules is not acted on yet",
 	}
 	for i := range want {
 		want[i] = "/etc/belay/belay.yml:" + want[i]
@@ -149,12 +152,16 @@ inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
 	if diff := cmp.Diff(want, c.Warnings); diff != "" {
 		t.Error(diff)
 	}
-	if len(c.Destinations(nil)) != 0 {
-		t.Error("a destination that cannot be reached")
+	if got := names(c.Destinations(nil)); !slices.Equal(got, []string{"pagerduty:ops/0", "webhook:dev/0"}) {
+		t.Error(got)
 	}
 	c, ps = load(t, "slack: {bot_token: x}\n"+pasted, nil)
-	if len(ps) > 0 || len(c.Destinations(nil)) != 1 {
-		t.Errorf("with a token: %v, %v", ps, c.Destinations(nil))
+	if got := names(c.Destinations(nil)); len(ps) > 0 || !slices.Equal(got, []string{"slack:#ops", "pagerduty:ops/0", "webhook:dev/0"}) {
+		t.Errorf("with a token: %v, %v", ps, got)
+	}
+	c, _ = load(t, "route: {receiver: nobody}\nreceivers: [{name: nobody}, {name: unused, webhook_configs: [{url: 'http://a/'}]}]\n", nil)
+	if want := `/etc/belay/belay.yml:2: NOBODY IS TOLD by the receiver "nobody", to which a route leads`; !slices.Equal(c.Warnings, []string{want}) || len(c.Destinations(nil)) != 0 {
+		t.Error(c.Warnings, c.Destinations(nil))
 	}
 }
 

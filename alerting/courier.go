@@ -27,13 +27,15 @@ type courier struct {
 	cursor    belay.Seq // as the journal has it
 	done      belay.Seq // everything up to here is told
 	posts     map[string]*post
-	unwritten []belay.Event // deliveries that the journal has not taken yet
+	held      map[string]turn // by incident: what is muted and was never told
+	unwritten []belay.Event   // deliveries that the journal has not taken yet
 }
 
 // A post is what is known of one message at a destination.
 type post struct {
 	begun bool      // an attempt may have got through
 	sent  bool      // it is there
+	dead  bool      // it can never be
 	ref   string    // the channel's name of it
 	tells belay.Seq // the newest event that was told with it
 }
@@ -43,7 +45,7 @@ func newCourier(o *Outbox, d Destination) *courier {
 	return &courier{
 		Destination: d, box: o, threadless: threadless,
 		log:  o.opts.Logger.With("destination", d.Name),
-		wake: make(chan struct{}, 1), posts: map[string]*post{},
+		wake: make(chan struct{}, 1), posts: map[string]*post{}, held: map[string]turn{},
 	}
 }
 
@@ -58,7 +60,7 @@ func (c *courier) post(key string) *post {
 
 // recall takes in a delivery of an earlier run.
 func (c *courier) recall(d belay.Delivery) {
-	if d.Destination != c.Name || d.Kind == deliverReply && d.Tells <= c.cursor {
+	if d.Destination != c.Name || d.Kind == deliverGroup || d.Kind == deliverReply && d.Tells <= c.cursor {
 		return
 	}
 	p := c.post(d.Key)
@@ -71,7 +73,7 @@ func (c *courier) recall(d belay.Delivery) {
 			p.ref = d.Ref
 		}
 	case resultDead:
-		p.begun = false
+		p.begun, p.dead = false, true
 	}
 }
 
@@ -80,6 +82,7 @@ func (c *courier) recall(d belay.Delivery) {
 func (c *courier) begin() {
 	c.done = c.cursor
 	if c.cursor > 0 || len(c.posts) > 0 {
+		c.holdUntold()
 		return
 	}
 	var now []turn
@@ -109,9 +112,17 @@ func (c *courier) run(ctx context.Context) {
 			continue
 		}
 		var again <-chan time.Time
-		if settled {
+		switch held := c.release(); {
+		case held != nil:
+			if !c.tell(ctx, *held) {
+				return
+			}
+			continue
+		case settled && len(c.held) > 0:
+			again = time.After(heldEvery)
+		case settled:
 			wait = minBackoff
-		} else {
+		default:
 			again = time.After(wait)
 			wait = min(2*wait, maxBackoff)
 		}
@@ -147,10 +158,17 @@ func (c *courier) pop(t turn) {
 // been shown already. It returns false when ctx has ended.
 func (c *courier) tell(ctx context.Context, t turn) bool {
 	parent := c.post(t.incident)
+	muted := c.muted(t)
+	if !parent.sent && !parent.begun && muted {
+		t.reply = false
+		c.held[t.incident] = t
+		return true
+	}
+	delete(c.held, t.incident)
 	if !parent.sent && !c.deliver(ctx, t, parent, c.parent) {
 		return false
 	}
-	if reply := c.post(t.key()); t.reply && parent.sent && !c.threadless && !reply.sent {
+	if reply := c.post(t.key()); t.reply && !muted && parent.sent && !c.threadless && !reply.sent {
 		build := func(t turn) (Message, belay.Seq) { return c.reply(t, parent.ref) }
 		if !c.deliver(ctx, t, reply, build) {
 			return false

@@ -107,6 +107,12 @@ func (e *Emergency) tell(ctx context.Context, d Destination, m Message) {
 	}
 }
 
+// EmergencyLabels are the labels by which a message about Belay itself is
+// routed; one more, "kind", says what of it.
+func EmergencyLabels() labels.Labels {
+	return labels.FromStrings("alertname", "BelayEmergency", "severity", "critical")
+}
+
 // emergencyMessage makes a message that every notifier can show as it shows
 // any other: an incident of Belay itself with one alert.
 func emergencyMessage(kind, text string, bucket int64, now time.Time) Message {
@@ -116,7 +122,7 @@ func emergencyMessage(kind, text string, bucket int64, now time.Time) Message {
 		ID: key, Service: service, Title: "Belay itself: " + kind, Severity: "critical", State: belay.Triggered, OpenedAt: now,
 		Alerts: []belay.Alert{{
 			ID: key, Rule: "BelayEmergency", Incident: key, State: belay.AlertFiring,
-			Labels:      labels.FromStrings("alertname", "BelayEmergency", "kind", kind, "severity", "critical"),
+			Labels:      labels.NewBuilder(EmergencyLabels()).Set("kind", kind).Labels(),
 			Annotations: map[string]string{"summary": text},
 			ActiveAt:    now, FiredAt: now, EvaluatedAt: now,
 		}},

@@ -13,7 +13,8 @@ import (
 
 // A fold is what the journal says about alerts and incidents, newest wins.
 type fold struct {
-	match func(labels.Labels) (belay.ServiceID, bool)
+	match   func(labels.Labels) (belay.ServiceID, bool)
+	grouped bool // alerts that no service claims are none of ours
 
 	at        belay.Seq                                  // everything up to here is in
 	pos       map[string]belay.Seq                       // the end of each incident stream
@@ -68,6 +69,10 @@ func (f *fold) applyAlert(a belay.Alert) {
 	s, ok := f.match(a.Labels)
 	if !ok {
 		s = Unassigned
+		if _, carried := f.carrier[a.ID]; f.grouped && !carried {
+			f.disown(a.ID)
+			return
+		}
 	}
 	if was, ok := f.owner[a.ID]; ok && was != s { // another configuration claimed it
 		delete(f.alerts[was], a.ID)
@@ -85,6 +90,15 @@ func (f *fold) applyAlert(a belay.Alert) {
 	delete(f.missed, a.ID)
 	if a.State == belay.AlertInactive && !a.FiredAt.IsZero() && !carried && !f.spent[s][a.ID].Equal(firedAt(a)) {
 		f.missed[a.ID] = a.ResolvedAt
+	}
+}
+
+// disown forgets an alert that another configuration claimed.
+func (f *fold) disown(id string) {
+	if was, ok := f.owner[id]; ok {
+		delete(f.alerts[was], id)
+		delete(f.owner, id)
+		f.dirty[was] = struct{}{}
 	}
 }
 

@@ -20,9 +20,12 @@ type Options struct {
 	Journal belay.Journal
 	// Match names the service whose labels an alert carries. It is asked once
 	// for each change of an alert. nil claims nothing.
-	Match  func(labels.Labels) (belay.ServiceID, bool)
-	Logger *slog.Logger     // nil discards
-	Now    func() time.Time // nil is time.Now
+	Match func(labels.Labels) (belay.ServiceID, bool)
+	// Grouped says that alerts which no service claims are told in Groups. They
+	// then open no incident; otherwise they share one, of Unassigned.
+	Grouped bool
+	Logger  *slog.Logger     // nil discards
+	Now     func() time.Time // nil is time.Now
 	// Tell reaches people when the journal cannot be written; see Emergency.
 	// nil tells nobody.
 	Tell func(ctx context.Context, kind, text string)
@@ -62,7 +65,9 @@ func New(opts Options) (*Incidents, error) {
 	if opts.Tell == nil {
 		opts.Tell = func(context.Context, string, string) {}
 	}
-	return &Incidents{opts: opts, fold: newFold(opts.Match)}, nil
+	c := &Incidents{opts: opts, fold: newFold(opts.Match)}
+	c.grouped = opts.Grouped
+	return c, nil
 }
 
 // Run replays the journal, brings every incident up to the present, and keeps

@@ -32,6 +32,7 @@ type Message struct {
 	Rollback *belay.Rollback // the newest of this incident, nil if there is none
 	Review   *belay.Review   // nil until it is drafted
 	Links    Links
+	Group    *Group // of alerts that belong to no incident; Incident then only stands for it
 
 	// Picture draws the incident as a PNG, for a reply that should show it. It
 	// is nil for most. A channel that shows no pictures leaves it out, and no

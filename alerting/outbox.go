@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,21 +20,40 @@ type Destination struct {
 	// restarts: "slack:#checkout-oncall", "webhook:ops/0".
 	Name     string
 	Notifier Notifier
-	Wants    func(belay.ServiceID) bool // nil wants everything
+	// Wants says of which services all incidents are told here. nil is of
+	// every one, or of none where Receivers are named.
+	Wants func(belay.ServiceID) bool
+
+	Receivers    []string // of the routing, what routes to them is told here
+	SendResolved bool     // Groups tells of the end of alerts, too
 }
 
-func (d Destination) wants(s belay.ServiceID) bool { return d.Wants == nil || d.Wants(s) }
+// wants says whether an incident is told here. What it was when it opened
+// decides, so that the places where it is told stay the same.
+func (d Destination) wants(opened belay.Incident, r *Routing) bool {
+	if len(d.Receivers) == 0 {
+		return d.Wants == nil || d.Wants(opened.Service)
+	}
+	return d.Wants != nil && d.Wants(opened.Service) || slices.ContainsFunc(opened.Alerts, func(a belay.Alert) bool {
+		return slices.ContainsFunc(r.Receivers(a.Labels), func(name string) bool { return slices.Contains(d.Receivers, name) })
+	})
+}
 
 // OutboxOptions are what an Outbox needs.
 type OutboxOptions struct {
 	Journal      belay.Journal
 	Destinations []Destination
+	Routing      *Routing                   // leads incidents to the Receivers of Destinations
 	Links        func(belay.Incident) Links // nil leaves links out
 	Picture      Picture                    // nil draws none
-	Logger       *slog.Logger               // nil discards
-	Metrics      *telemetry.Registry        // nil records nothing
-	Now          func() time.Time           // nil is time.Now
-	Attempt      time.Duration              // bound of one attempt; 0 is 30 s
+	// Muted says why an incident is not told now at a destination with these
+	// receivers, "" when it is; nil: always. What Belay does to a deployment is
+	// told nevertheless.
+	Muted   func(i belay.Incident, receivers []string, now time.Time) string
+	Logger  *slog.Logger        // nil discards
+	Metrics *telemetry.Registry // nil records nothing
+	Now     func() time.Time    // nil is time.Now
+	Attempt time.Duration       // bound of one attempt; 0 is 30 s
 	// Tell reaches people when the journal cannot be written; see Emergency.
 	// nil tells nobody.
 	Tell func(ctx context.Context, kind, text string)
@@ -76,6 +96,9 @@ func NewOutbox(opts OutboxOptions) (*Outbox, error) {
 	}
 	if opts.Links == nil {
 		opts.Links = func(belay.Incident) Links { return Links{} }
+	}
+	if opts.Muted == nil {
+		opts.Muted = func(belay.Incident, []string, time.Time) string { return "" }
 	}
 	if opts.Metrics == nil {
 		opts.Metrics = telemetry.New()
@@ -158,9 +181,9 @@ func (o *Outbox) take(ev belay.Event, replay bool) {
 	if !told {
 		return
 	}
-	service := o.byID[t.incident].incident.Service
+	opened := o.byID[t.incident].opened
 	for _, c := range o.couriers {
-		if c.wants(service) && (!replay || ev.Seq > c.cursor) {
+		if c.wants(opened, o.opts.Routing) && (!replay || ev.Seq > c.cursor) {
 			c.queue = append(c.queue, t)
 			poke(c.wake)
 		}

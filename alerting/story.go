@@ -9,6 +9,7 @@ import (
 // A story is what is known of one incident, for telling it.
 type story struct {
 	incident belay.Incident
+	opened   belay.Incident // as it was first
 	rollback *belay.Rollback
 	review   *belay.Review
 	last     belay.Event // the newest event of the incident
@@ -49,7 +50,7 @@ func (s *stories) apply(ev belay.Event) (turn, bool) {
 		if ev.Incident == nil {
 			return turn{}, false // the story of an incident begins with the incident
 		}
-		st = &story{incident: *ev.Incident}
+		st = &story{incident: *ev.Incident, opened: *ev.Incident}
 		s.byID[id] = st
 		s.newest[ev.Incident.Service] = id
 	}

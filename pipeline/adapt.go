@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	amconfig "github.com/prometheus/alertmanager/config"
+	"github.com/prometheus/alertmanager/template"
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting"
+	"github.com/belaydev/belay/alerting/alertmanager"
 	"github.com/belaydev/belay/alerting/slack"
 	"github.com/belaydev/belay/alerting/webhook"
 	"github.com/belaydev/belay/collector"
@@ -18,23 +23,39 @@ import (
 // destinations opens the channels that the configuration describes.
 func (p *parts) destinations() ([]alerting.Destination, error) {
 	var out []alerting.Destination
+	upstream, err := p.cfg.Alerting.Expanded()
+	if err != nil {
+		return nil, err
+	}
+	templates, err := alertmanager.Templates(upstream.Templates, p.cfg.Global.ExternalURL)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range p.cfg.Alerting.Destinations(p.cfg.owners()) {
-		n, err := p.notifier(d)
+		n, err := p.notifier(d, upstream, templates)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Name, err)
 		}
-		out = append(out, alerting.Destination{Name: d.Name, Notifier: n, Wants: d.Wants})
+		to := alerting.Destination{Name: d.Name, Notifier: n, Receivers: d.Receivers, SendResolved: d.SendResolved}
+		if len(d.Services) > 0 {
+			to.Wants = d.Owned
+		}
+		out = append(out, to)
 	}
 	return out, nil
 }
 
-func (p *parts) notifier(d alerting.DestinationConfig) (alerting.Notifier, error) {
+func (p *parts) notifier(d alerting.DestinationConfig, upstream amconfig.Config, templates *template.Template) (alerting.Notifier, error) {
+	if d.Kind != "" {
+		i := slices.IndexFunc(upstream.Receivers, func(r amconfig.Receiver) bool { return r.Name == d.Receivers[0] })
+		return alertmanager.New(alertmanager.Options{Receiver: upstream.Receivers[i], Kind: d.Kind, Index: d.Index, Template: templates, Logger: p.log})
+	}
 	if d.Webhook != nil {
 		w, err := d.Webhook.Expanded()
 		if err != nil {
 			return nil, err
 		}
-		return webhook.New(w, webhook.Options{Receiver: d.Receiver, ExternalURL: p.cfg.Global.ExternalURL})
+		return webhook.New(w, webhook.Options{Receiver: d.Receivers[0], ExternalURL: p.cfg.Global.ExternalURL})
 	}
 	return slack.New(p.cfg.Alerting.Slack, *d.Slack, slack.Options{Log: p.log})
 }

@@ -43,6 +43,10 @@ type parts struct {
 	review    *review.Writer
 	server    *web.Server
 	destined  []alerting.Destination
+	silences  *alerting.Silences
+	inbox     *alerting.Inbox
+	groups    *alerting.Groups
+	telling   alerting.Telling
 	desk      *slack.Desk    // nil where messages carry no buttons
 	source    *source.Source // nil unless metrics.source names one
 }
@@ -51,7 +55,7 @@ type parts struct {
 // nothing that runs.
 func (b *base) parts(cfg Config) (*parts, error) {
 	p := &parts{base: b, cfg: cfg, log: b.p.log, registry: prometheus.NewRegistry()}
-	for _, build := range []func() error{p.buildWatch, p.buildTell, p.buildAct, p.buildWeb} {
+	for _, build := range []func() error{p.buildWatch, p.buildRouting, p.buildTell, p.buildAct, p.buildWeb} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -61,7 +65,9 @@ func (b *base) parts(cfg Config) (*parts, error) {
 
 // run blocks until ctx ends and all parts have stopped, or one cannot go on.
 func (p *parts) run(ctx context.Context) error {
+	p.inbox.SetResolveTimeout(p.cfg.resolveTimeout())
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(named(ctx, "groups", p.groups.Run))
 	g.Go(named(ctx, "incidents", p.incidents.Run))
 	g.Go(named(ctx, "outbox", p.outbox.Run))
 	g.Go(named(ctx, "rollback", p.rollback.Run))
@@ -168,13 +174,21 @@ func (p *parts) buildTell() error {
 		return err
 	}
 	p.destined = destinations
-	p.emergency = alerting.NewEmergency(destinations, alerting.EmergencyOptions{Logger: p.log})
-	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Logger: p.log, Tell: p.emergency.Tell})
+	p.emergency = alerting.NewEmergency(p.emergencies(destinations), alerting.EmergencyOptions{Logger: p.log})
+	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Grouped: p.telling.Routing != nil, Logger: p.log, Tell: p.emergency.Tell})
+	if err != nil {
+		return err
+	}
+	p.groups, err = alerting.NewGroups(alerting.GroupsOptions{
+		Journal: p.base.journal, Routing: p.telling.Routing, Silences: p.silences, Destinations: destinations,
+		Match: p.service, Logger: p.log, Metrics: p.base.metrics,
+	})
 	if err != nil {
 		return err
 	}
 	p.outbox, err = alerting.NewOutbox(alerting.OutboxOptions{
-		Journal: p.base.journal, Destinations: destinations, Links: p.links, Picture: p.picture, Logger: p.log, Metrics: p.base.metrics, Tell: p.emergency.Tell,
+		Journal: p.base.journal, Destinations: destinations, Links: p.links, Picture: p.picture,
+		Routing: p.telling.Routing, Muted: p.telling.IncidentMuted, Logger: p.log, Metrics: p.base.metrics, Tell: p.emergency.Tell,
 	})
 	if err != nil {
 		return err
@@ -249,7 +263,7 @@ func (p *parts) buildAct() error {
 	interval := p.scrapeInterval(belay.ServiceID{})
 	var err error
 	p.rollback, err = rollback.New(services, rollback.Options{
-		Journal: p.base.journal, Alerts: p.engine.Alerts, Judgements: p.engine.Judgements, Lag: p.engine.Lag, Foreign: p.foreign,
+		Journal: p.base.journal, Alerts: p.alerts, Judgements: p.engine.Judgements, Lag: p.engine.Lag, Foreign: p.foreign, Silenced: p.silenced,
 		MaxLag:     max(15*time.Second, 2*interval),
 		StaleAfter: max(10*time.Second, 4*interval),
 		Emergency:  func(kind, text string) { p.emergency.Tell(context.Background(), kind, text) },
@@ -266,11 +280,12 @@ func (p *parts) buildWeb() error {
 	}
 	p.server, err = web.New(p.cfg.Web, web.Options{
 		View: p.base.view, Journal: p.base.journal, Services: p.serviceInfo(),
-		Alerts: p.engine.Alerts, Judgements: p.engine.Judgements,
+		Alerts: p.alerts, Judgements: p.engine.Judgements,
 		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,
 		Ready: p.ready, Kept: p.kept, Prometheus: p.prometheusAPI(p.registry),
+		Alertmanager: p.alertmanagerAPI, Explain: p.explain,
 		Actions: actions(p), Slack: p.interactions(), Gatherer: p.registry, Log: p.log, Version: p.base.p.opts.Version, Guards: guardNames(),
 		ReviewDir: p.reviewDir(), Token: p.base.token, TokenFile: p.base.tokenFile, AllowedHosts: p.allowedHosts(),
 	})

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/probe"
 	"github.com/belaydev/belay/journal"
@@ -70,6 +71,8 @@ type base struct {
 	token     string
 	tokenFile string
 	reloads   reloads
+	silences  *alerting.Silences
+	inbox     *alerting.Inbox // of alerts that others send
 	watchman  watchman
 
 	present atomic.Pointer[parts] // those that follow the present configuration
@@ -127,6 +130,11 @@ func (p *Pipeline) open(ctx context.Context) (*base, error) {
 	if b.journal, err = journal.Open(ctx, p.cfg.Journal.Path, journal.Options{Metrics: b.metrics}); err != nil {
 		return nil, err
 	}
+	b.silences = alerting.NewSilences(b.journal, p.log, nil)
+	b.inbox = alerting.NewInbox(b.journal, alerting.InboxOptions{Logger: p.log})
+	if err := errors.Join(b.silences.Load(ctx), b.inbox.Load(ctx)); err != nil {
+		return nil, errors.Join(err, b.journal.Close())
+	}
 	if err := b.build(p.cfg); err != nil {
 		return nil, errors.Join(err, b.journal.Close())
 	}
@@ -165,6 +173,8 @@ func (b *base) runAll(ctx context.Context, collected chan error) error {
 	run := func(name string, part func(context.Context) error) { g.Go(named(ctx, name, part)) }
 	run("web", b.server.Run)
 	run("pages", b.view.Run)
+	run("silences", b.silences.Run)
+	run("inbox", b.inbox.Run)
 	run("probes", b.collected(b.prober.Run))
 	run("rules", b.collected(b.engine.Run))
 	run("collector", func(ctx context.Context) error {

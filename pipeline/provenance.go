@@ -9,6 +9,9 @@ import (
 // foreign says why what an alert rests on is not only what Belay itself scraped
 // and judged; "" when it is.
 func (p *parts) foreign(a belay.Alert) string {
+	if a.Source != "" {
+		return "was sent in by " + a.Source
+	}
 	names, known := p.engine.Reads(a)
 	if !known {
 		return "is not judged by a rule of this Belay"

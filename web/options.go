@@ -38,6 +38,10 @@ type Options struct {
 	Prometheus http.Handler                             // Prometheus's API, at /api/v1/ and /federate; nil: not served
 	Slack      http.Handler                             // takes what people press in Slack; nil: nobody does
 	Log        *slog.Logger                             // nil discards
+	// Alertmanager makes the handler of Alertmanager's API, at /api/v2/. actor
+	// names a caller who claims to be somebody. nil: not served.
+	Alertmanager func(actor func(r *http.Request, claimed string) string) http.Handler
+	Explain      func(ls labels.Labels) any // who is told of an alert with these labels, and why; nil: not served
 
 	Version      string
 	Guards       []string // names of the guards that can refuse a rollback, so that each one's count begins at 0

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 //go:embed assets
@@ -30,8 +31,8 @@ type route struct {
 
 func (s *Server) table() []route {
 	get, post := http.MethodGet, http.MethodPost
-	free, read, alert := need{}, need{scope: ScopeRead}, need{ScopeAlert, true}
-	ack, deploy, approve, admin := need{ScopeAck, true}, need{ScopeDeploy, true}, need{ScopeApprove, true}, need{ScopeAdmin, true}
+	free, read, alert := need{}, need{scope: ScopeRead}, need{scope: ScopeAlert, signed: true}
+	ack, deploy, approve, admin := need{scope: ScopeAck, signed: true}, need{scope: ScopeDeploy, signed: true}, need{scope: ScopeApprove, signed: true}, need{scope: ScopeAdmin, signed: true}
 	return []route{
 		{get, "/-/healthy", free, s.healthy},
 		{get, "/-/ready", free, s.readiness},
@@ -67,6 +68,11 @@ func (s *Server) table() []route {
 		{get, "/api/v1/{rest...}", read, s.prometheus},
 		{post, "/api/v1/{rest...}", read, s.prometheus}, // queries too long for an address
 		{post, "/api/v1/write", alert, s.prometheus},
+		{get, "/api/v2/{rest...}", read, s.alertmanager},
+		{post, "/api/v2/alerts", need{scope: ScopeAlert, open: true}, s.alertmanager},
+		{post, "/api/v2/silences", need{scope: ScopeAck, open: true}, s.alertmanager},
+		{http.MethodDelete, "/api/v2/silence/{id}", need{scope: ScopeAck, open: true}, s.alertmanager},
+		{get, apiPrefix + "/route", read, s.apiRoute},
 		{get, "/federate", read, s.prometheus},
 
 		{post, "/slack/interactions", free, s.slack}, // signed by Slack
@@ -208,6 +214,33 @@ func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.opts.Prometheus.ServeHTTP(w, r)
 	}
+}
+
+// alertmanager serves what Alertmanager serves under the same address.
+func (s *Server) alertmanager(w http.ResponseWriter, r *http.Request) {
+	if s.amapi == nil {
+		s.fail(w, r, http.StatusNotFound, "there is nothing at "+r.URL.Path)
+		return
+	}
+	s.amapi.ServeHTTP(w, r)
+}
+
+// apiRoute says who is told of an alert with the labels of ?label=name=value.
+func (s *Server) apiRoute(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Explain == nil {
+		s.fail(w, r, http.StatusNotFound, "there is nothing at "+r.URL.Path)
+		return
+	}
+	set := map[string]string{}
+	for _, pair := range r.URL.Query()["label"] {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			s.fail(w, r, http.StatusBadRequest, fmt.Sprintf("label=%q; allowed: label=name=value", pair))
+			return
+		}
+		set[name] = value
+	}
+	s.json(w, http.StatusOK, s.opts.Explain(labels.FromMap(set)))
 }
 
 // slack hands over what people press in Slack. Its handler checks who sent it.

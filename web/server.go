@@ -23,6 +23,7 @@ type Server struct {
 	log      *slog.Logger
 	pages    map[string]*template.Template
 	handler  http.Handler
+	amapi    http.Handler           // nil: not served
 	current  atomic.Pointer[Server] // who answers: the server itself, or the one that it adopted
 	streams  chan struct{}          // a place for each open stream of events
 	access   *access
@@ -62,6 +63,9 @@ func New(cfg Config, opts Options) (*Server, error) {
 	var err error
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, fmt.Errorf("web: templates: %w", err)
+	}
+	if opts.Alertmanager != nil {
+		s.amapi = opts.Alertmanager(s.actor)
 	}
 	s.handler = s.guard(s.routes())
 	s.current.Store(s)

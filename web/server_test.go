@@ -97,10 +97,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+// Alerts and silences alone are taken from whoever is on this host.
 func TestEveryWriteNeedsTheToken(t *testing.T) {
 	h := build(t, loop(), nil)
 	for _, r := range h.server.Routes() {
-		if r.Method != http.MethodPost || r.Scope == "" || r.Scope == web.ScopeRead {
+		if r.Method != http.MethodPost || r.Scope == "" || r.Scope == web.ScopeRead || strings.HasPrefix(r.Pattern, "/api/v2/") {
 			continue
 		}
 		path := strings.NewReplacer("{id}", "i-7k2m", "{env}", "production", "{name}", "checkout").Replace(r.Pattern)

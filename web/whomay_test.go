@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/belaydev/belay/strict"
 	"github.com/belaydev/belay/web"
 )
@@ -61,6 +63,14 @@ func with(t testing.TB, cfg web.Config) *house {
 	var err error
 	h.opts.Prometheus = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.calls.note("prometheus", r.URL.Path) })
 	h.opts.Reload = h.calls.reload
+	h.opts.Alertmanager = func(func(*http.Request, string) string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				_ = h.calls.note("alertmanager", r.URL.Path)
+			}
+		})
+	}
+	h.opts.Explain = func(labels.Labels) any { return "" }
 	if h.server, err = web.New(cfg, h.opts); err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +108,8 @@ func request(r web.Route, csrf string) (path, body, kind string) {
 	switch {
 	case r.Method == http.MethodGet:
 		return path, "", ""
+	case strings.HasPrefix(path, "/api/v2/"):
+		return path, "[]", "application/json"
 	case strings.HasPrefix(path, "/api/belay/"):
 		body = "{}"
 		if strings.HasSuffix(path, "/deployments") {
@@ -237,7 +249,7 @@ func cell(t *testing.T, v visitor, r web.Route) string {
 	before := len(v.house.calls.all())
 	code, _, text := v.house.send(t, r.Method, path, body, append(slices.Clone(headers), "Content-Type", kind, "Accept", "application/json")...)
 	got, acted := verdict(code), len(v.house.calls.all()) > before
-	changes := r.Method == http.MethodPost && r.Scope != web.ScopeRead && r.Scope != ""
+	changes := r.Method != http.MethodGet && r.Scope != web.ScopeRead && r.Scope != ""
 	switch {
 	case got == "yes" && code >= 400 && code != http.StatusNotFound:
 		t.Errorf("status %d: %s", code, text)
@@ -245,11 +257,13 @@ func cell(t *testing.T, v visitor, r web.Route) string {
 		t.Errorf("status %d, acted: %v", code, acted)
 	case got != "yes" && acted:
 		t.Errorf("refused, but acted")
-	case r.Method == http.MethodPost && strings.Contains(v.name, "another site") && got == "yes":
+	case r.Method != http.MethodGet && strings.Contains(v.name, "another site") && got == "yes":
 		t.Error("another site may make a browser do this")
 	case r.Scope != "" && (v.name == "no token" || v.name == "wrong scope") && got == "yes":
 		t.Errorf("%s may do what needs the scope %s", v.name, r.Scope)
-	case changes && (v.name == "no token, no tokens_file" || v.name == "signed in, no CSRF token") && got == "yes":
+	case changes && v.name == "no token, no tokens_file" && (got == "yes") != strings.HasPrefix(r.Pattern, "/api/v2/"):
+		t.Errorf("%s: only alerts and silences may be changed by whoever is on this host", got)
+	case changes && v.name == "signed in, no CSRF token" && got == "yes":
 		t.Errorf("%s may change something", v.name)
 	case r.Scope != "" && v.name == "unknown token" && got == "yes":
 		t.Error("a wrong token is taken for none")

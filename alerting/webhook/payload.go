@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,6 +33,9 @@ type payload struct {
 // payloadOf carries at most limit alerts; 0 is no bound. The alerts are in the
 // order in which they joined the incident.
 func payloadOf(m alerting.Message, opts Options, limit int) payload {
+	if m.Group != nil {
+		return payloadOfGroup(m, opts, limit)
+	}
 	i := m.Incident
 	p := payload{Version: "4", Data: &template.Data{
 		Receiver: opts.Receiver, Status: resolved, Alerts: template.Alerts{}, ExternalURL: opts.ExternalURL,
@@ -46,6 +50,26 @@ func payloadOf(m alerting.Message, opts Options, limit int) payload {
 		}
 		p.Alerts = append(p.Alerts, out)
 	}
+	return p.bounded(limit)
+}
+
+// payloadOfGroup is what Alertmanager itself sends of a group.
+func payloadOfGroup(m alerting.Message, opts Options, limit int) payload {
+	g := m.Group
+	p := payload{Version: "4", GroupKey: g.Key, Data: &template.Data{
+		Receiver: opts.Receiver, Status: resolved, Alerts: template.Alerts{}, ExternalURL: opts.ExternalURL,
+		GroupLabels: template.KV(g.Labels.Map()), RouteLabels: template.KV(g.RouteLabels.Map()), NotificationReason: g.Reason,
+	}}
+	if g.Firing() {
+		p.Status = firing
+	}
+	for _, a := range g.Alerts {
+		p.Alerts = append(p.Alerts, alertOf(belay.Incident{}, a, cmp.Or(a.URL, opts.ExternalURL)))
+	}
+	return p.bounded(limit)
+}
+
+func (p payload) bounded(limit int) payload {
 	p.CommonLabels = common(p.Alerts, func(a template.Alert) template.KV { return a.Labels })
 	p.CommonAnnotations = common(p.Alerts, func(a template.Alert) template.KV { return a.Annotations })
 	if limit > 0 && len(p.Alerts) > limit {

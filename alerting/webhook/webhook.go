@@ -87,6 +87,10 @@ func (n *Notifier) Notify(ctx context.Context, m alerting.Message) (string, erro
 	}
 	p := payloadOf(m, n.opts, n.cfg.MaxAlerts)
 	hash := fingerprint(p)
+	if m.Group != nil { // Groups knows what is to be told, and again
+		m.Ref = ""
+		hash += "-" + strconv.FormatInt(m.At.UnixNano(), 36)
+	}
 	if hash == m.Ref || p.Status == resolved && n.cfg.SendResolved != nil && !*n.cfg.SendResolved {
 		return "", alerting.ErrUnchanged
 	}
