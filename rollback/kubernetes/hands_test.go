@@ -253,7 +253,7 @@ func (h *hands) harness(t *testing.T) rollbacktest.Harness {
 		Remove:  func(t testing.TB, _ string) { h.remove(t, p, "shop:a") },
 		History: h.log.changes,
 		RestoreLost: func(ctx context.Context, op belay.Operation) error {
-			h.wire.set(nil, func() error { return errors.New("the connection was lost") })
+			h.wire.set(nil, func() error { return errLost })
 			defer h.wire.set(nil, nil)
 			return p.Restore(ctx, op)
 		},
@@ -268,6 +268,8 @@ func (h *hands) harness(t *testing.T) rollbacktest.Harness {
 	}
 	return out
 }
+
+var errLost = errors.New("the connection was lost")
 
 // A wire stands between a platform and the API server.
 type wire struct {

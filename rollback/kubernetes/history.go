@@ -126,7 +126,7 @@ func (p *Platform) examine(ctx context.Context, c *candidate) error {
 	}
 	switch {
 	case len(gone) > 0:
-		c.Missing, c.Detail = true, list(gone)+" which it needs, is gone"
+		c.Missing, c.Detail = true, list(gone)+", which it needs, is gone"
 		if len(gone) > 1 {
 			c.Detail = list(gone) + ", which it needs, are gone"
 		}

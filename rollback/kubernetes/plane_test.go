@@ -33,10 +33,11 @@ var target = belay.Target{Service: belay.ServiceID{Environment: "production", Na
 
 // A cluster is a real control plane.
 type cluster struct {
-	plane  *plane.Plane
-	kube   *plane.Kubelet
-	images *plane.Registry
-	admin  kubernetes.Interface
+	programs plane.Programs
+	plane    *plane.Plane
+	kube     *plane.Kubelet
+	images   *plane.Registry
+	admin    kubernetes.Interface
 }
 
 // shared is the one control plane of all tests but those that harm theirs.
@@ -69,12 +70,12 @@ func startCluster(ctx context.Context, programs plane.Programs) (*cluster, error
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{plane: p, images: plane.NewRegistry()}
+	c := &cluster{programs: programs, plane: p, images: plane.NewRegistry()}
 	for tag, flags := range map[string][]string{"crashes": {"-exit", "3"}, "unready": {"-unready"}} {
 		c.images.Push("shop:"+tag, plane.Image{Argv: append([]string{programs.Pod, "-version", tag}, flags...)})
 	}
 	for _, tag := range []string{"a", "b", "c", "1", "2", "3"} {
-		c.images.Push("shop:"+tag, plane.Image{Argv: []string{programs.Pod, "-version", tag}})
+		c.images.Push("shop:"+tag, c.image(tag))
 	}
 	err = c.begin(ctx)
 	if err != nil {
@@ -101,6 +102,11 @@ func (c *cluster) begin(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// image is a program that calls itself a version.
+func (c *cluster) image(version string) plane.Image {
+	return plane.Image{Argv: []string{c.programs.Pod, "-version", version}}
 }
 
 func (c *cluster) stop() {

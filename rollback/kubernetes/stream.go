@@ -46,7 +46,9 @@ func (s *stream) run(ctx context.Context) error {
 		if err == nil || errors.Is(err, errRelist) && began {
 			continue
 		}
-		if away := time.Since(well); away > s.lost || !passing(err) {
+		// An API server that has just started forbids everything until it has
+		// read its roles: no error is final at once.
+		if away := time.Since(well); away > s.lost {
 			return fmt.Errorf("nothing could be read for %s: %w", away.Round(time.Second), err)
 		}
 		select {
@@ -56,11 +58,6 @@ func (s *stream) run(ctx context.Context) error {
 		wait = min(2*wait, 5*time.Second)
 	}
 	return nil
-}
-
-// passing says whether an error may go away by itself.
-func passing(err error) bool {
-	return !apierrors.IsUnauthorized(err) && !apierrors.IsForbidden(err)
 }
 
 // once lists, and then watches for the time of a resync. A watch that is cut is
