@@ -45,6 +45,9 @@ bin/govulncheck: tools/go.mod tools/go.sum
 crash: build ## kill -9 at N random moments of the demo; the loop must close each time
 	./bin/belay demo crash --n $(N) --platform $(PLATFORM)
 
+conformance: ## every platform and each test of the conformance suite
+	$(GO) run ./scripts/conformance
+
 fuzz: ## each fuzz target for T
 	./scripts/fuzz $(T)
 
@@ -52,4 +55,4 @@ bench: ## the Go benchmarks, and collecting beside Prometheus
 	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /bench)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench
 
-.PHONY: help build demo kubernetes test lint scores vulncheck crash fuzz bench
+.PHONY: help build demo kubernetes test lint scores vulncheck crash fuzz bench conformance

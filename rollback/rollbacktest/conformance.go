@@ -68,10 +68,33 @@ type Breakage struct {
 // rollback.Platform. Each test gets a harness of its own, on which nothing was
 // deployed yet.
 func RunConformance(t *testing.T, newHarness func(t *testing.T) Harness) {
-	for _, tc := range []struct {
-		name string
-		run  func(*check)
-	}{
+	for _, tc := range suite() {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.run == nil {
+				breakages(t, newHarness)
+				return
+			}
+			tc.run(newCheck(t, newHarness))
+		})
+	}
+}
+
+// Names returns the names of the suite's tests, in their order.
+func Names() []string {
+	var out []string
+	for _, tc := range suite() {
+		out = append(out, tc.name)
+	}
+	return out
+}
+
+type conformance struct {
+	name string
+	run  func(*check)
+}
+
+func suite() []conformance {
+	return []conformance{
 		{"it declares its compare-and-set", (*check).declaresCAS},
 		{"content is what runs, not what it is called", (*check).contentIsIdentity},
 		{"it sees a deployment", (*check).seesDeployment},
@@ -94,14 +117,6 @@ func RunConformance(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"it names what it is stuck on", nil}, // see breakages
 		{"a revision that has vanished is reported, and nothing is changed", (*check).vanished},
 		{"it ends soon after its context has ended", (*check).endsWithContext},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if tc.run == nil {
-				breakages(t, newHarness)
-				return
-			}
-			tc.run(newCheck(t, newHarness))
-		})
 	}
 }
 
