@@ -20,6 +20,7 @@ const (
 	journalFile  = "belay.db"
 	metricsDir   = "metrics"
 	releasesDir  = "releases"
+	planeDir     = "kubernetes"
 	reviewsDir   = "reviews"
 	belayLog     = "belay.log"
 	demoLog      = "demo.log"
@@ -99,7 +100,7 @@ func makeDirectory(path string) (string, error) {
 // empty removes what an earlier demo left. Files that no demo makes stay.
 func (d *directory) empty() error {
 	for _, name := range []string{
-		configFile, "rules", tokenFile, appTokenFile, journalFile, journalFile + "-wal", journalFile + "-shm", metricsDir, releasesDir,
+		configFile, "rules", tokenFile, appTokenFile, journalFile, journalFile + "-wal", journalFile + "-shm", metricsDir, releasesDir, planeDir,
 		reviewsDir, belayLog, demoLog, platformLog, slackFile, shopLog, killFile, adminToken,
 	} {
 		if err := os.RemoveAll(d.file(name)); err != nil {

@@ -17,7 +17,7 @@ const (
 )
 
 // Platforms are the values of Options.Platform.
-func Platforms() []string { return []string{PlatformCommand} }
+func Platforms() []string { return []string{PlatformCommand, PlatformKubernetes} }
 
 // A platform is where the shop of a scene runs. It outlives Belay, and what it
 // says of itself never comes from Belay.
@@ -62,6 +62,8 @@ func newPlatform(name string, s site) (platform, error) {
 	switch name {
 	case "", PlatformCommand:
 		return &commandPlatform{site: s}, nil
+	case PlatformKubernetes:
+		return &podsPlatform{site: s}, nil
 	}
 	return nil, usage("platform %q: want one of %s", name, strings.Join(Platforms(), ", "))
 }

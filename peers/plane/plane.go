@@ -78,13 +78,14 @@ func Start(ctx context.Context, opts Options) (*Plane, error) {
 	return nil, fmt.Errorf("plane: %w", err)
 }
 
-// Stop ends every program and, where Start made the folder, removes it. It may
-// be called more than once.
+// Stop ends every program and removes its data; where Start made the folder, all
+// of it, and otherwise what people read stays. It may be called more than once.
 func (p *Plane) Stop() {
 	p.stopProcesses()
 	if p.owned {
 		_ = os.RemoveAll(p.Dir) // of temporary files
 	}
+	_ = os.RemoveAll(p.file("etcd")) // large, and nobody reads it
 }
 
 func (p *Plane) stopProcesses() {
