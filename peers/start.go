@@ -238,8 +238,8 @@ func StartEngine(t testing.TB) *dockerd.Engine {
 
 // ImportShop makes images of the smallest program that runs until it is asked
 // to end (dockerd/shop). Each has a label of its own name, so that each is
-// another image.
-func ImportShop(t testing.TB, e *dockerd.Engine, names ...string) {
+// another image. It returns the path of the program.
+func ImportShop(t testing.TB, e *dockerd.Engine, names ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "shop")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/belaydev/belay/peers/dockerd/shop")
@@ -252,4 +252,5 @@ func ImportShop(t testing.TB, e *dockerd.Engine, names ...string) {
 			t.Fatal(err)
 		}
 	}
+	return program
 }

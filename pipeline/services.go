@@ -13,6 +13,7 @@ import (
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/rollback/command"
+	"github.com/belaydev/belay/rollback/compose"
 	"github.com/belaydev/belay/rollback/kubernetes"
 	"github.com/belaydev/belay/rollback/swarm"
 	"github.com/belaydev/belay/rollback/webhook"
@@ -54,6 +55,7 @@ func (o *overrides) UnmarshalYAML(n *yaml.Node) error {
 type platformKeys struct {
 	Command    *command.Config    `yaml:"command"`    // three programs of yours; see rollback/command/README.md
 	Kubernetes *kubernetes.Config `yaml:"kubernetes"` // a Deployment, StatefulSet or DaemonSet; see docs/platforms/kubernetes.md
+	Compose    *compose.Config    `yaml:"compose"`    // a service of a Compose project; see docs/platforms/compose.md
 	Swarm      *swarm.Config      `yaml:"swarm"`      // a service of a Docker Swarm; see docs/platforms/swarm.md
 	Webhook    *webhook.Config    `yaml:"webhook"`    // a URL of yours; see rollback/webhook/README.md
 }
@@ -95,6 +97,17 @@ func platforms(specs *rollback.Specs) map[string]openPlatform {
 				return nil, ps
 			}
 			p, err := kubernetes.New(cfg, kubernetes.Options{Specs: specs})
+			if err != nil {
+				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
+			}
+			return p, nil
+		},
+		"compose": func(doc *strict.Doc, path ...any) (rollback.Platform, strict.Problems) {
+			cfg, ps := compose.Decode(doc, path...)
+			if len(ps) > 0 {
+				return nil, ps
+			}
+			p, err := compose.New(cfg, compose.Options{Specs: specs})
 			if err != nil {
 				return nil, strict.Problems{doc.At(err.Error(), "", path...)}
 			}

@@ -123,3 +123,6 @@ var ErrTimeout = errors.New("the engine did not answer in time")
 func (c Config) Call(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, c.Timeout, ErrTimeout)
 }
+
+// Seconds is a number of seconds as the engine counts them.
+func Seconds(n int) time.Duration { return time.Duration(n) * time.Second }
