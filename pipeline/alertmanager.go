@@ -39,7 +39,7 @@ func (c *Config) resolveTimeout() time.Duration {
 }
 
 // alerts are those that Belay's own rules found, and those that others sent in.
-func (p *parts) alerts() []belay.Alert { return append(p.engine.Alerts(), p.inbox.Active()...) }
+func (p *parts) alerts() []belay.Alert { return slices.Concat(p.engine.Alerts(), p.inbox.Active()) }
 
 // silenced says which silence mutes an alert, as the end of a sentence that
 // begins with its name; "" when none does.
@@ -179,6 +179,7 @@ func (p *parts) alertmanagerConfig() string {
 	p.standForSlack(root)
 	mask(root, reflect.TypeFor[amKeys]())
 	maskReferences(root)
+	maskWebhooks(root)
 	plain(root)
 	out, err := yaml.Marshal(root)
 	if err != nil {
@@ -200,6 +201,28 @@ func (p *parts) standForSlack(root *yaml.Node) {
 		root.Content = append([]*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: "global"}, global}, root.Content...)
 	}
 	set(global, "slack_api_url", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: secretMask})
+}
+
+// maskedURL stands for the address of a webhook, which amtools up to 0.26 want
+// to be one.
+const maskedURL = "http://secret.invalid/"
+
+func maskWebhooks(root *yaml.Node) {
+	receivers := child(root, "receivers")
+	if receivers == nil {
+		return
+	}
+	for _, r := range receivers.Content {
+		hooks := child(r, "webhook_configs")
+		if hooks == nil {
+			continue
+		}
+		for _, h := range hooks.Content {
+			if u := child(h, "url"); u != nil && u.Value == secretMask {
+				u.Value = maskedURL
+			}
+		}
+	}
 }
 
 // maskReferences masks what the environment completes, too: Alertmanager's
