@@ -5,6 +5,8 @@ GO       ?= go
 N        ?= 20
 T        ?= 1m
 PLATFORM ?= command
+ROW      ?= .
+PAIRS    ?= 1
 export CGO_ENABLED ?= 0
 
 help: ## list the targets
@@ -51,8 +53,8 @@ conformance: ## every platform and each test of the conformance suite
 fuzz: ## each fuzz target for T
 	./scripts/fuzz $(T)
 
-bench: ## the Go benchmarks, and collecting beside Prometheus
-	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /bench)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m -v ./bench
+bench: ## the Go benchmarks, and collecting beside Prometheus; ROW=REGEXP for some, PAIRS=N for more than one run
+	$(GO) test -run '^$$' -bench '$(ROW)' -benchmem $$($(GO) list ./... | grep -v /bench)
+	BELAY_BENCH_PAIRS=$(PAIRS) $(GO) test -run '^$$' -bench '$(ROW)' -benchtime 1x -timeout 30m -v ./bench
 
 .PHONY: help build demo kubernetes test lint scores vulncheck crash fuzz bench conformance

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -11,8 +12,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,8 +40,11 @@ const (
 )
 
 // childEnv names the configuration that a process of this test binary collects
-// by; BELAY_BENCH_NEED says what is needed of it.
-const childEnv = "BELAY_BENCH_COLLECT"
+// by; heapEnv, where it writes a profile of its memory before it ends.
+const (
+	childEnv = "BELAY_BENCH_COLLECT"
+	heapEnv  = "BELAY_BENCH_HEAP"
+)
 
 // read is what the rules of the needed run read: 3 of 20 families.
 var read = []string{
@@ -80,6 +88,9 @@ func collect(file string) error {
 		}
 		selectors = append(selectors, parser.ExtractSelectors(expr)...)
 	}
+	cfg.Metrics.Names = collector.NamesOf(selectors)
+	debug.SetGCPercent(collector.GCPercent(cfg)) // as belay run does
+	defer profile(os.Getenv(heapEnv))
 	c, err := collector.New(cfg, collector.Options{
 		Needed:   collector.NeededBy(selectors),
 		OnCommit: func(map[string]struct{}, time.Time) {},
@@ -88,6 +99,23 @@ func collect(file string) error {
 		return err
 	}
 	return c.Run(ctx)
+}
+
+// profile writes what is in memory, for `go tool pprof`.
+func profile(file string) {
+	if file == "" {
+		return
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	defer func() { _ = f.Close() }()
+	runtime.GC()
+	if err := pprof.Lookup("heap").WriteTo(f, 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // pages serves the metrics of all targets, below /0 to /99. Each value moves.
@@ -133,7 +161,7 @@ func scrapeConfig(server *httptest.Server) string {
 }
 
 // belay starts Belay's side with more configuration.
-func belay(b *testing.B, config string) int {
+func belay(b *testing.B, config string) (pid int, stop func()) {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "belay.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -151,8 +179,9 @@ func belay(b *testing.B, config string) int {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGINT); _ = cmd.Wait() })
-	return cmd.Process.Pid
+	stop = sync.OnceFunc(func() { _ = cmd.Process.Signal(syscall.SIGINT); _ = cmd.Wait() })
+	b.Cleanup(stop)
+	return cmd.Process.Pid, stop
 }
 
 // A use is what a process has used.
@@ -184,20 +213,47 @@ func used(b *testing.B, pid int) use {
 }
 
 // BenchmarkCollecting100kSeries collects the same pages with Prometheus and
-// with Belay, at the same time, and prints CPU and memory of each.
+// with Belay, at the same time, and prints CPU and memory of each: the medians
+// of as many pairs as BELAY_BENCH_PAIRS says.
 func BenchmarkCollecting100kSeries(b *testing.B) {
 	if runtime.GOOS != "linux" {
 		b.Skip("reads /proc")
 	}
+	pairs, err := strconv.Atoi(cmp.Or(os.Getenv("BELAY_BENCH_PAIRS"), "1"))
+	if err != nil || pairs < 1 {
+		b.Fatalf("BELAY_BENCH_PAIRS is a number above 0, not %q", os.Getenv("BELAY_BENCH_PAIRS"))
+	}
 	server := pages(b)
+	cpu, memory := map[string][]float64{}, map[string][]float64{}
+	for i := range pairs {
+		for who, u := range pair(b, server) {
+			cpu[who] = append(cpu[who], u.cpu.Seconds()/measured.Minutes())
+			memory[who] = append(memory[who], u.memory)
+		}
+		fmt.Printf("pair %d of %d: CPU-s/min %v, MiB %v\n", i+1, pairs, cpu, memory)
+	}
+	fmt.Println("\nrow · ours · theirs · ratio · target · reached or not")
+	row("collect 100k series, keep all, CPU-s/min", median(cpu["all"]), median(cpu["theirs"]), 1.1)
+	row("collect 100k series, keep all, MiB", median(memory["all"]), median(memory["theirs"]), 1.1)
+	row("collect 100k series, keep needed, CPU-s/min", median(cpu["needed"]), median(cpu["theirs"]), 0)
+	row("collect 100k series, keep needed, MiB", median(memory["needed"]), median(memory["theirs"]), 0.35)
+	b.ReportMetric(median(cpu["all"])/median(cpu["theirs"]), "cpu-ratio")
+	b.ReportMetric(median(memory["all"])/median(memory["theirs"]), "memory-ratio")
+}
+
+// pair measures all three at the same time, each freshly started.
+func pair(b *testing.B, server *httptest.Server) map[string]use {
+	b.Helper()
 	config := scrapeConfig(server)
-	pids := map[string]int{
-		"theirs": peers.StartPrometheus(b, config).PID,
-		"all":    belay(b, config),
-		"needed": belay(b, "metrics: {keep: needed}\n"+config),
+	theirs := peers.StartPrometheus(b, config)
+	pids := map[string]int{"theirs": theirs.PID}
+	for who, keep := range map[string]string{"all": "", "needed": "metrics: {keep: needed}\n"} {
+		pid, stop := belay(b, keep+config)
+		defer stop()
+		pids[who] = pid
 	}
 	time.Sleep(warmUp)
-	before, after, memory := map[string]use{}, map[string]use{}, map[string]float64{}
+	out, before := map[string]use{}, map[string]use{}
 	for who, pid := range pids {
 		before[who] = used(b, pid)
 	}
@@ -205,20 +261,18 @@ func BenchmarkCollecting100kSeries(b *testing.B) {
 	for range looks { // the collector of garbage makes memory a saw
 		time.Sleep(measured / looks)
 		for who, pid := range pids {
-			after[who] = used(b, pid)
-			memory[who] += after[who].memory / looks
+			now := used(b, pid)
+			out[who] = use{cpu: now.cpu - before[who].cpu, memory: out[who].memory + now.memory/looks}
 		}
 	}
-	cpu := func(who string) float64 {
-		return (after[who].cpu - before[who].cpu).Seconds() / measured.Minutes()
-	}
-	fmt.Println("\nrow · ours · theirs · ratio · target · reached or not")
-	row("collect 100k series, keep all, CPU-s/min", cpu("all"), cpu("theirs"), 1.1)
-	row("collect 100k series, keep all, MiB", memory["all"], memory["theirs"], 1.1)
-	row("collect 100k series, keep needed, CPU-s/min", cpu("needed"), cpu("theirs"), 0)
-	row("collect 100k series, keep needed, MiB", memory["needed"], memory["theirs"], 0.35)
-	b.ReportMetric(cpu("all")/cpu("theirs"), "cpu-ratio")
-	b.ReportMetric(memory["all"]/memory["theirs"], "memory-ratio")
+	theirs.Stop()
+	return out
+}
+
+func median(all []float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 func row(name string, ours, theirs, target float64) {

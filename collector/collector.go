@@ -53,8 +53,21 @@ const (
 	flushDeadline  = 10 * time.Second // of remote_write, when Belay stops
 )
 
-// maxExemplars is how many of the newest exemplars are kept, as in Prometheus.
-const maxExemplars = 100_000
+// How many of the newest exemplars are kept, as in Prometheus, or fewer where
+// only what is needed is kept. Room for them is taken at once, and so is that
+// for the stripes among which series are found; Prometheus has 1 << 14.
+const (
+	maxExemplars = 100_000
+	fewExemplars = 10_000
+	fewStripes   = 1 << 11
+)
+
+func exemplars(cfg Config) int64 {
+	if cfg.Metrics.Keep == KeepNeeded {
+		return fewExemplars
+	}
+	return maxExemplars
+}
 
 // A Collector scrapes targets into a time series database. It is a
 // storage.Queryable and a storage.AppendableV2, both usable once Ready.
@@ -162,7 +175,10 @@ func (c *Collector) storageOptions() *tsdb.Options {
 	opts.MaxBlockDuration = min(31*24*time.Hour, retention/10).Milliseconds() // as Prometheus does
 	opts.WALCompression = compression.Snappy
 	opts.EnableExemplarStorage = true
-	opts.MaxExemplars = maxExemplars
+	opts.MaxExemplars = exemplars(c.cfg)
+	if c.cfg.Metrics.Keep == KeepNeeded {
+		opts.StripeSize = fewStripes
+	}
 	return opts
 }
 

@@ -57,6 +57,11 @@ type Metrics struct {
 	// Source is a Prometheus, Thanos, Mimir or VictoriaMetrics that is asked
 	// instead of the embedded database.
 	Source *source.Config `yaml:"source"`
+
+	// Names, unless nil, are all metrics that something can read. With
+	// KeepNeeded, what scrapes bring of others is dropped before its labels are
+	// remembered. It is not a key of the file.
+	Names []string `yaml:"-"`
 }
 
 // Default returns what an empty configuration file in the folder dir means.

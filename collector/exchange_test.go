@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/gogo/protobuf/proto"
 	"github.com/golang/snappy"
@@ -27,16 +26,9 @@ import (
 // push sends one sample as a Prometheus would.
 func push(t *testing.T, c *collector.Collector, name string, v float64) int {
 	t.Helper()
-	body, err := proto.Marshal(&prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
-		Labels:  []prompb.Label{{Name: "__name__", Value: name}, {Name: "job", Value: "elsewhere"}},
-		Samples: []prompb.Sample{{Value: v, Timestamp: time.Now().UnixMilli()}},
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	h := remote.NewWriteHandler(slog.New(slog.DiscardHandler), nil, c.Receiver(), remoteapi.MessageTypes{remoteapi.WriteV1MessageType}, false, false)
 	w := httptest.NewRecorder()
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/write", bytes.NewReader(snappy.Encode(nil, body)))
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/write", bytes.NewReader(snappy.Encode(nil, written(t, name, v))))
 	req.Header.Set("Content-Type", "application/x-protobuf")
 	h.ServeHTTP(w, req)
 	return w.Code
@@ -119,6 +111,43 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 	r.until("all are kept", func() bool { return len(values(t, r, "unwanted")) > 0 && len(values(t, r, "wanted")) > before+2 })
 	shop.text.Store("wanted{code=\"200\"} 1\n")
 	r.until("what is gone ends", func() bool { return !r.target("shop").Exposes("unwanted") })
+}
+
+func TestWithNamesTheRestIsDroppedBeforeItIsRemembered(t *testing.T) {
+	shop := serve(t, "wanted{code=\"200\"} 1\nwanted{code=\"500\"} 2\nunwanted 3\nlater_more 4\n")
+	cfg := config(t, "metrics: {keep: needed}\nscrape_configs:\n"+job("shop", shop.address()))
+	cfg.Metrics.Names = []string{"wanted"}
+	r := run(t, cfg, collector.Options{Needed: needed(t, `wanted{code="500"} > 0`)})
+	r.until("three scrapes", func() bool { return len(values(t, r, "up")) >= 3 })
+	if got := values(t, r, "wanted"); len(got) < 2 || got[0] != 2 {
+		t.Errorf("wanted: %v", got)
+	}
+	if got := values(t, r, "scrape_samples_post_metric_relabeling"); got[0] != 2 {
+		t.Errorf("%g samples are left after relabelling, want those with the name", got[0])
+	}
+	if tally := r.Tally(); tally.LeftOut < 6 || tally.LeftOut%3 != 0 {
+		t.Errorf("of each page three samples are left out: %+v", tally)
+	}
+	cfg.Metrics.Names = []string{"unwanted"}
+	if err := r.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.SetNeeded(needed(t, "unwanted"))
+	r.until("another name is needed", func() bool { return len(values(t, r, "unwanted")) > 1 })
+	for want, selectors := range map[string]string{
+		"[a b]": `a + rate(b{c="d"}[1m]) > a offset 5m`,
+		"[]":    `vector(1) > 2`,
+		"any":   `a or {__name__=~"b.*"}`,
+	} {
+		expr, err := parser.NewParser(parser.Options{}).ParseExpr(selectors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := collector.NamesOf(parser.ExtractSelectors(expr))
+		if got := fmt.Sprint(names); (names == nil) != (want == "any") || names != nil && got != want {
+			t.Errorf("%s reads %s, want %s", selectors, got, want)
+		}
+	}
 }
 
 func TestRemoteWriteSendsWhatIsScraped(t *testing.T) {

@@ -175,8 +175,11 @@ func (c *Collector) apply(l *live, cfg Config, old *Config) error {
 		return fmt.Errorf("prepare the scraping: %w", err)
 	}
 	up.GlobalConfig, up.ScrapeConfigs, up.RemoteWriteConfigs = cfg.Global, cfg.ScrapeConfigs, cfg.RemoteWrite
+	if cfg.Metrics.Keep == KeepNeeded && cfg.Metrics.Names != nil {
+		up.ScrapeConfigs = only(cfg.Metrics.Names, cfg.ScrapeConfigs)
+	}
 	if old == nil || old.Metrics.Retention != cfg.Metrics.Retention {
-		up.StorageConfig.ExemplarsConfig = &config.ExemplarsConfig{MaxExemplars: maxExemplars}
+		up.StorageConfig.ExemplarsConfig = &config.ExemplarsConfig{MaxExemplars: exemplars(cfg)}
 		up.StorageConfig.TSDBConfig = &config.TSDBConfig{Retention: &config.TSDBRetentionConfig{Time: cfg.Metrics.Retention}}
 		if err := l.db.ApplyConfig(up); err != nil {
 			return fmt.Errorf("configure the storage: %w", err)

@@ -1,10 +1,15 @@
 package collector
 
 import (
+	"regexp"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/belaydev/belay/telemetry"
@@ -13,7 +18,7 @@ import (
 // A Tally says what became of samples since the start.
 type Tally struct {
 	Stored  uint64 // all that was appended, by whomever
-	LeftOut uint64 // not stored, since nothing can read their series
+	LeftOut uint64 // not stored, since nothing can read their series; with keep: needed also what metric_relabel_configs drop
 }
 
 // Tally returns how many samples were stored and how many left out.
@@ -24,6 +29,54 @@ func (c *Collector) Tally() Tally {
 // SetNeeded replaces Options.Needed, as when rules were reloaded. It holds from
 // the next sample on.
 func (c *Collector) SetNeeded(needed func(labels.Labels) bool) { c.filter.need(needed) }
+
+// GCPercent is the setting of the garbage collector that suits a configuration;
+// see debug.SetGCPercent. docs/benchmarks/collecting.txt has what it does.
+func GCPercent(cfg Config) int {
+	if cfg.Metrics.Keep == KeepNeeded {
+		return 40
+	}
+	return 75 // as Prometheus
+}
+
+// NamesOf returns the names of the metrics that the selectors read, nil when
+// one of them may read any; see Metrics.Names.
+func NamesOf(selectors [][]*labels.Matcher) []string {
+	names := []string{}
+next:
+	for _, selector := range selectors {
+		for _, m := range selector {
+			if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual && m.Value != "" {
+				names = append(names, m.Value)
+				continue next
+			}
+		}
+		return nil
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// only returns the scrape configurations with a rule that drops at once what
+// has none of the names. Unlike what is left out later, it costs no memory for
+// labels.
+func only(names []string, all []*config.ScrapeConfig) []*config.ScrapeConfig {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = regexp.QuoteMeta(name)
+	}
+	out := make([]*config.ScrapeConfig, len(all))
+	for i, sc := range all {
+		limited := *sc
+		rule := &relabel.Config{
+			SourceLabels: model.LabelNames{model.MetricNameLabel}, Regex: relabel.MustNewRegexp(strings.Join(quoted, "|")),
+			Action: relabel.Keep, NameValidationScheme: sc.MetricNameValidationScheme,
+		}
+		limited.MetricRelabelConfigs = append(slices.Clone(sc.MetricRelabelConfigs), rule)
+		out[i] = &limited
+	}
+	return out
+}
 
 // NeededBy tells which series any of the selectors can read. Selectors without
 // an exact metric name are tried one by one, so they should be few.

@@ -108,10 +108,21 @@ func (t *tap) Append(ref storage.SeriesRef, ls labels.Labels, st, ts int64, v fl
 		return ref, err
 	}
 	t.names.seen(name)
-	if name == nameUp {
-		t.reported = true
-	}
+	t.report(name, v)
 	return ref, err
+}
+
+// report takes note of what a scrape tells of itself.
+func (t *tap) report(name string, v float64) {
+	switch {
+	case name == nameUp:
+		t.reported = true
+	case t.filter == nil: // all is kept: what relabelling drops is not wanted
+	case name == "scrape_samples_scraped":
+		t.leftOut += int(v)
+	case name == "scrape_samples_post_metric_relabeling":
+		t.leftOut -= int(v)
+	}
 }
 
 // AppendExemplars hands on exemplars that come apart from their sample.

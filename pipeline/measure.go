@@ -38,19 +38,35 @@ func (p *parts) queryable() storage.Queryable {
 	return p.base.collector
 }
 
-// needed tells which series something of this configuration can read.
-func (c *Config) needed() func(labels.Labels) bool {
-	var selectors [][]*labels.Matcher
+// selectors are all that something of this configuration can read.
+func (c *Config) selectors() [][]*labels.Matcher {
+	var all [][]*labels.Matcher
 	for _, g := range c.Rules.Groups {
 		for _, r := range g.Rules {
 			for _, e := range []parser.Expr{r.Expr, r.ResolveWhen} {
 				if e != nil {
-					selectors = append(selectors, parser.ExtractSelectors(e)...)
+					all = append(all, parser.ExtractSelectors(e)...)
 				}
 			}
 		}
 	}
-	return collector.NeededBy(selectors)
+	return all
+}
+
+// needed tells which series something of this configuration can read.
+func (c *Config) needed() func(labels.Labels) bool { return collector.NeededBy(c.selectors()) }
+
+// GCPercent is how much garbage may gather before it is collected, in percent
+// of what is in use; see debug.SetGCPercent. Prometheus has 75. Who keeps only
+// what is needed wants little memory more than the last bit of CPU.
+func (c *Config) GCPercent() int { return collector.GCPercent(c.Collector) }
+
+// collecting is what the collector is configured with: its own keys, and what
+// the rest of the configuration reads.
+func (c *Config) collecting() collector.Config {
+	out := c.Collector
+	out.Metrics.Names = collector.NamesOf(c.selectors())
+	return out
 }
 
 // kept is what `keep: needed` left out.

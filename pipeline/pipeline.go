@@ -146,7 +146,7 @@ func (b *base) build(cfg Config) error {
 	if b.token, err = web.LoadOrCreateToken(b.tokenFile); err != nil {
 		return err
 	}
-	b.collector, err = collector.New(cfg.Collector, collector.Options{
+	b.collector, err = collector.New(cfg.collecting(), collector.Options{
 		Logger: b.p.log, Metrics: b.metrics, Needed: cfg.needed(),
 		OnCommit: func(names map[string]struct{}, at time.Time) { b.engine.Touched(names, at) },
 	})

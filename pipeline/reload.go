@@ -86,7 +86,7 @@ func (b *base) prepare(ctx context.Context, cfg Config) (*parts, error) {
 	if !until(ctx, b.collector.Ready()) {
 		return nil, ctx.Err()
 	}
-	if err := b.collector.Check(cfg.Collector); err != nil {
+	if err := b.collector.Check(cfg.collecting()); err != nil {
 		return nil, err
 	}
 	if err := probe.Check(cfg.Probes); err != nil {
@@ -110,7 +110,7 @@ func (b *base) collect(cfg Config) error {
 	if err := b.prober.Reload(cfg.Probes); err != nil {
 		return fmt.Errorf("probes: %w", err)
 	}
-	if err := b.collector.Reload(cfg.Collector); err != nil {
+	if err := b.collector.Reload(cfg.collecting()); err != nil {
 		return errors.Join(err, b.prober.Reload(before.Probes))
 	}
 	b.collector.SetNeeded(cfg.needed())

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,9 @@ func runCommand(env *environment) *cobra.Command {
 			p, err := pipeline.New(cfg, pipeline.Options{Logger: log, Version: version()})
 			if err != nil {
 				return &exitError{exitRefused, err}
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(cfg.GCPercent())
 			}
 			defer reloadOnHangup(cmd.Context(), p)()
 			if err := p.Run(cmd.Context()); err != nil {

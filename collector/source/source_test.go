@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T, address string, opts source.Options) *source.Source {
+func open(t testing.TB, address string, opts source.Options) *source.Source {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
