@@ -104,7 +104,7 @@ func TestABadConfigurationIsNamedWithItsLine(t *testing.T) {
 		"another kind of receiver":     {"route: {receiver: ops}\nreceivers:\n  - name: ops\n    email_configs: [{to: a@b}]\n", "4: no global SMTP smarthost set; allowed: the value in the receiver, or in global"},
 		"a receiver without a name":    {"receivers:\n  - webhook_configs: [{url: http://a/}]\nroute: {receiver: x}\n", "2: missing name in receiver; allowed: the value in the receiver, or in global"},
 		"two of one name":              {"route: {receiver: a}\nreceivers:\n  - name: a\n  - name: a\n", "4: notification config name \"a\" is not unique; allowed: a name of its own"},
-		"receivers that are no list":   {"receivers: {name: a}\n", "1: a map stands where a list belongs; allowed: what Alertmanager takes"},
+		"receivers that are no list":   {"receivers: {name: a}\n", "1: a mapping stands where a list belongs; allowed: a list: [a, b], or a line with - for each element"},
 		"an empty url":                 {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: ''\n", "5: one of url or url_file must be configured; allowed: one of them"},
 		"url and url_file":             {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - url: http://a/\n        url_file: b\n", "5: at most one of url & url_file must be configured; allowed: one of them"},
 		"a url that is none":           {"route: {receiver: a}\nreceivers:\n  - name: a\n    webhook_configs:\n      - max_alerts: -1\n        url: hooks.example.org\n", "6: invalid URL: unsupported scheme \"\" for URL; allowed: what Alertmanager takes"},

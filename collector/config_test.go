@@ -40,6 +40,11 @@ func TestBadFilesSayWhereWhatAndWhatIsAllowed(t *testing.T) {
 			}
 			_, problems := load(filepath.Base(path), string(text))
 			got := problems.Error() + "\n"
+			for line := range strings.Lines(got) {
+				if !strings.Contains(line, "; allowed: ") {
+					t.Errorf("does not say what is allowed: %s", line)
+				}
+			}
 			golden := strings.TrimSuffix(path, ".yml") + ".want"
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -291,10 +291,16 @@ func (in *inspector) blame(err error, known map[string]field, path []any) {
 }
 
 func (in *inspector) at(what, allowed string, path ...any) {
+	if allowed == "" {
+		allowed = wayOut(what)
+	}
 	in.problems = append(in.problems, in.doc.At(what, allowed, path...))
 }
 
 func (in *inspector) add(line int, what, allowed string) {
+	if allowed == "" {
+		allowed = wayOut(what)
+	}
 	in.problems = append(in.problems, strict.Problem{File: in.doc.File, Line: line, What: what, Allowed: allowed})
 }
 

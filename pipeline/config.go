@@ -46,6 +46,9 @@ type Config struct {
 	Journal   JournalConfig
 	Web       web.Config
 	Warnings  []string // what was accepted and has no meaning here
+
+	rulePatterns []string        // rule_files as they stand
+	matched      map[string]bool // those of them that match a file
 }
 
 // Global are Belay's own keys of `global`; Prometheus's are the collector's.
@@ -149,26 +152,6 @@ func Parse(file string, text []byte) (Config, error) {
 	return cfg, problems.Err()
 }
 
-// Lint returns what is allowed but unwise, a sentence each.
-func (c *Config) Lint() []string {
-	var out []string
-	if c.Alerting.Slack.BotToken != "" {
-		out = append(out, "slack.bot_token stands in the file; bot_token_file keeps it out of version control")
-	}
-	for _, s := range c.Services {
-		switch {
-		case s.Platform == nil:
-			out = append(out, fmt.Sprintf("service %s names no platform: Belay can tell, but not roll back", s.ID))
-		case s.Policy.Mode == belay.ModeAuto && time.Duration(s.Policy.Veto) == 0:
-			out = append(out, fmt.Sprintf("service %s is rolled back without a veto: nobody can say stop", s.ID))
-		}
-	}
-	if len(c.Alerting.Destinations(c.owners())) == 0 {
-		out = append(out, "nobody is told: neither route.receiver nor a service's owners.slack_channel is set")
-	}
-	return out
-}
-
 // hashed tells two configurations apart that say something else.
 func (c *Config) hashed(text []byte) string {
 	texts := [][]byte{text}
@@ -219,6 +202,7 @@ func (c *Config) readGlobal(doc *strict.Doc) strict.Problems {
 func (c *Config) readRules(doc *strict.Doc, dir string) strict.Problems {
 	var globs []string
 	ps := doc.Decode(&globs, "rule_files")
+	c.rulePatterns, c.matched = globs, map[string]bool{}
 	for i, g := range globs {
 		files, err := filepath.Glob(under(dir, g))
 		switch {
@@ -227,6 +211,7 @@ func (c *Config) readRules(doc *strict.Doc, dir string) strict.Problems {
 		case len(files) == 0 && !strings.ContainsAny(g, "*?["):
 			ps = append(ps, doc.At(fmt.Sprintf("no rule file %q", g), "a file that exists, or a glob such as rules/*.yml", "rule_files", i))
 		}
+		c.matched[g] = len(files) > 0
 		c.RuleFiles = append(c.RuleFiles, files...)
 	}
 	slices.Sort(c.RuleFiles)

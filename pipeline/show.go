@@ -236,6 +236,11 @@ var inEnvironment = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 
 // mask replaces every value of a secret type.
 func mask(n *yaml.Node, t reflect.Type) {
+	secrets(n, t, func(n *yaml.Node) { *n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: secretMask} })
+}
+
+// secrets visits every value of a secret type that stands in the file itself.
+func secrets(n *yaml.Node, t reflect.Type, visit func(*yaml.Node)) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -248,16 +253,20 @@ func mask(n *yaml.Node, t reflect.Type) {
 	switch {
 	case strings.HasPrefix(t.Name(), "Secret") && n.Kind == yaml.ScalarNode:
 		if n.Value != "" && n.Tag != "!!null" && !inEnvironment.MatchString(n.Value) {
-			*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: secretMask}
+			visit(n)
 		}
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for _, c := range n.Content {
-			mask(c, t.Elem())
+			secrets(c, t.Elem(), visit)
 		}
 	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Map || t.Kind() == reflect.Struct):
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if ft := strict.FieldType(t, n.Content[i].Value); ft != nil {
-				mask(n.Content[i+1], ft)
+			ft := strict.FieldType(t, n.Content[i].Value)
+			if ft == nil {
+				ft = collector.Discoveries()[n.Content[i].Value]
+			}
+			if ft != nil {
+				secrets(n.Content[i+1], ft, visit)
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func Load(files []string) (Set, strict.Problems) {
 			seen[name] = true
 			text, err := os.ReadFile(name)
 			if err != nil {
-				ps = append(ps, strict.Problem{File: name, What: "cannot be read: " + reasonOf(err)})
+				ps = append(ps, strict.Problem{File: name, What: "cannot be read: " + reasonOf(err), Allowed: "a rule file that this user may read"})
 				continue
 			}
 			one, problems := Parse(name, text)
@@ -63,7 +63,7 @@ func expand(entry string) ([]string, *strict.Problem) {
 	names, err := filepath.Glob(entry)
 	switch {
 	case err != nil:
-		return nil, &strict.Problem{File: entry, What: "is not a pattern for files: " + err.Error()}
+		return nil, &strict.Problem{File: entry, What: "is not a pattern for files: " + err.Error(), Allowed: "a pattern such as rules/*.yml"}
 	case len(names) == 0:
 		return nil, &strict.Problem{File: entry, What: "no file matches this pattern", Allowed: "a file, or a pattern that matches some"}
 	}
@@ -110,7 +110,11 @@ type reader struct {
 }
 
 func (r *reader) problem(line int, allowed, format string, args ...any) {
-	r.problems = append(r.problems, strict.Problem{File: r.file, Line: line, What: fmt.Sprintf(format, args...), Allowed: allowed})
+	what := fmt.Sprintf(format, args...)
+	if allowed == "" {
+		allowed = wayOut(what)
+	}
+	r.problems = append(r.problems, strict.Problem{File: r.file, Line: line, What: what, Allowed: allowed})
 }
 
 func (r *reader) set(top *yaml.Node) Set {

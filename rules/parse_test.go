@@ -34,6 +34,11 @@ func TestBadRuleFilesSayFileLineAndWhatIsWrong(t *testing.T) {
 			}
 			golden := strings.TrimSuffix(file, ".yml") + ".want"
 			got := problems.Error() + "\n"
+			for line := range strings.Lines(got) {
+				if !strings.Contains(line, "; allowed: ") {
+					t.Errorf("does not say what is allowed: %s", line)
+				}
+			}
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

@@ -36,7 +36,7 @@ func TestAProblemBehindAnAliasNamesTheLineWhereItStands(t *testing.T) {
 	doc, _ := strict.Parse("f.yml", []byte("first: &a\n  mode: auto\n  mach: {b: c}\nsecond:\n  <<: *a\n  moode: x\nthird: {mode: auto,\n\n  match: *a,\n  x: 1}\n"))
 	ps := append(doc.Decode(&aliased{}, "second"), doc.Decode(&aliased{}, "third")...)
 	want := "f.yml:3: unknown key \"mach\"; allowed: match, mode\n" +
-		"f.yml:3: a map stands where a string belongs\n" +
+		"f.yml:3: a mapping stands where a single value belongs; allowed: text or a number\n" +
 		"f.yml:6: unknown key \"moode\"; allowed: match, mode\n" +
 		"f.yml:10: unknown key \"x\"; allowed: match, mode"
 	if diff := cmp.Diff(want, ps.Error()); diff != "" {

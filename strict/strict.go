@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -68,14 +69,18 @@ func (ps Problems) Err() error {
 
 // A Doc is a parsed YAML file that remembers where everything stood.
 type Doc struct {
-	File string
-	text []byte
-	root *yaml.Node // the top-level mapping; nil for an empty file
+	File  string
+	text  []byte
+	lines int        // of the text
+	root  *yaml.Node // the top-level mapping; nil for an empty file
 }
 
 // Parse reads a file of one YAML document whose top is a mapping.
 func Parse(file string, text []byte) (*Doc, Problems) {
-	d := &Doc{File: file, text: text}
+	d := &Doc{File: file, text: text, lines: bytes.Count(text, []byte("\n")) + 1}
+	if p := d.unreadable(); p != nil {
+		return d, Problems{*p}
+	}
 	var node yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&node); err != nil {
@@ -162,7 +167,7 @@ func (d *Doc) find(path []any) (place, bool) {
 	if d.root == nil {
 		return place{}, false
 	}
-	at := place{node: d.root, line: d.root.Line, last: bytes.Count(d.text, []byte("\n")) + 1}
+	at := place{node: d.root, line: d.root.Line, last: d.lines}
 	for _, step := range path {
 		child, ok := at.descend(step)
 		if !ok {
@@ -289,6 +294,19 @@ func selfRead(file string, n *yaml.Node, err error) Problem {
 	p := Problem{File: file, Line: n.Line, What: err.Error()}
 	if strings.Contains(p.What, "duration") {
 		p.What, p.Allowed = fmt.Sprintf("%q is not a duration", n.Value), aDuration
+	}
+	for _, w := range []struct{ has, allowed string }{
+		{"valid month", "january to december, 1 to 12, or a range such as 3:5"},
+		{"valid weekday", "sunday to saturday, or a range such as monday:friday"},
+		{"time string", "start_time and end_time, such as 09:00 and 17:00"},
+		{"day", "1 to 31, -1 to -31, or a range such as 1:7"},
+	} {
+		if p.Allowed == "" && strings.Contains(p.What, w.has) {
+			p.Allowed = w.allowed
+		}
+	}
+	if p.Allowed == "" {
+		p.Allowed = "a value as docs/configuration.md has it"
 	}
 	return p
 }
@@ -441,7 +459,9 @@ func (d *Doc) only(at place) []byte {
 var (
 	atLine       = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 	unknownField = regexp.MustCompile(`^field (\S+) not found in type ((?s).+)$`)
-	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)$")
+	wrongType    = regexp.MustCompile("^cannot unmarshal (\\S+)(?: `((?s).*)`)? into ((?s).+)$")
+	noAnchor     = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	keyTwice     = regexp.MustCompile(`^mapping key "?(.*?)"? already defined at line (\d+)$`)
 )
 
 // fromYAML puts what YAML says into kinder words. lines, unless nil, are those
@@ -475,33 +495,84 @@ func (d *Doc) problem(msg string, node *yaml.Node, out reflect.Type, lines map[i
 		}
 		p.Allowed = strings.Join(KeysOf(t), ", ")
 	} else if m := wrongType.FindStringSubmatch(p.What); m != nil {
-		p.What = fmt.Sprintf("%q is not a %s", m[2], plainType(m[3]))
-		if m[2] == "" {
-			p.What = fmt.Sprintf("a %s stands where a %s belongs", strings.TrimPrefix(m[1], "!!"), plainType(m[3]))
+		wanted, allowed := plainType(m[3], findType(out, m[3], map[reflect.Type]bool{}) != nil)
+		p.What, p.Allowed = fmt.Sprintf("%q is not %s", m[2], wanted), allowed
+		if kind := map[string]string{"!!map": "mapping", "!!seq": "list"}[m[1]]; kind != "" {
+			p.What = fmt.Sprintf("a %s stands where %s belongs", kind, wanted)
 		}
-		if m[3] == "time.Duration" {
-			p.Allowed = aDuration
+	} else if m := keyTwice.FindStringSubmatch(p.What); m != nil {
+		first, _ := strconv.Atoi(m[2])
+		if lines != nil {
+			first = lines[first]
 		}
+		p.What, p.Allowed = fmt.Sprintf("the key %q stands twice; first in line %d", m[1], first), "each key once"
+	} else if node == nil {
+		p = d.syntax(p)
 	}
 	return p
 }
 
-func plainType(t string) string {
+// syntax says in kinder words why a text is no YAML.
+func (d *Doc) syntax(p Problem) Problem {
+	if m := noAnchor.FindStringSubmatch(p.What); m != nil {
+		before, _, _ := strings.Cut(string(d.text), "*"+m[1])
+		p.Line, p.What, p.Allowed = 1+strings.Count(before, "\n"), fmt.Sprintf("no anchor is named %q", m[1]), "an anchor that stands above: &"+m[1]
+		return p
+	}
+	p.Allowed = "YAML: key: value, lists with - or in [], the same indentation for what belongs together"
+	lines := strings.SplitN(string(d.text), "\n", p.Line+2)
+	for i := max(p.Line-1, 0); i < min(p.Line+1, len(lines)); i++ {
+		if indent := lines[i][:len(lines[i])-len(strings.TrimLeft(lines[i], " \t"))]; strings.Contains(indent, "\t") {
+			p.Line, p.What, p.Allowed = i+1, "a tab indents the line", "spaces"
+			return p
+		}
+	}
+	p.Line, p.What = max(p.Line, 1), "the file is not YAML: "+p.What
+	return p
+}
+
+const maxFile = 16 << 20
+
+// unreadable says why a text is not worth parsing.
+func (d *Doc) unreadable() *Problem {
+	switch {
+	case len(d.text) > maxFile:
+		return &Problem{d.File, 1, fmt.Sprintf("the file is larger than %d MiB", maxFile>>20), "a configuration, which has kilobytes"}
+	case !utf8.Valid(d.text):
+		valid := 0
+		for valid < len(d.text) {
+			r, size := utf8.DecodeRune(d.text[valid:])
+			if r == utf8.RuneError && size <= 1 {
+				break
+			}
+			valid += size
+		}
+		return &Problem{d.File, 1 + bytes.Count(d.text[:valid], []byte("\n")), "the file is not text in UTF-8", "a text file, saved as UTF-8"}
+	case bytes.IndexByte(d.text, 0) >= 0:
+		return &Problem{d.File, 1 + bytes.Count(d.text[:bytes.IndexByte(d.text, 0)], []byte("\n")), "the file holds a NUL byte", "a text file, saved as UTF-8"}
+	}
+	return nil
+}
+
+// plainType says what a Go type is in YAML. aStruct tells that it is one.
+func plainType(t string, aStruct bool) (wanted, allowed string) {
 	switch {
 	case strings.HasPrefix(t, "[]"):
-		return "list"
-	case strings.HasPrefix(t, "map["):
-		return "mapping"
-	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "uint"), strings.HasPrefix(t, "float"):
-		return "number"
-	case t == "time.Duration":
-		return "duration"
+		return "a list", "a list: [a, b], or a line with - for each element"
+	case strings.HasPrefix(t, "map["), strings.HasPrefix(t, "struct"), aStruct:
+		return "a mapping", "a mapping of keys to values"
+	case strings.HasPrefix(t, "int"):
+		return "a number", "a whole number"
+	case strings.HasPrefix(t, "uint"):
+		return "a number", "a whole number, 0 or more"
+	case strings.HasPrefix(t, "float"):
+		return "a number", "a number"
+	case t == "time.Duration", t == "model.Duration":
+		return "a duration", aDuration
 	case t == "bool":
-		return "true or false"
-	case t == "string":
-		return "string"
+		return "true or false", "true, false"
 	}
-	return "value of this key's kind"
+	return "a single value", "text or a number"
 }
 
 // KeysOf returns the YAML keys of a struct type, sorted.

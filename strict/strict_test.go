@@ -24,13 +24,20 @@ type outer struct {
 func TestProblemsNameFileLineAndWhatIsAllowed(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"an unknown key":                      {"name: a\ninner:\n  mod: x\n", `f.yml:3: unknown key "mod"; allowed: mode, n`},
-		"a wrong type":                        {"inner:\n  n: seven\n", `f.yml:2: "seven" is not a number`},
-		"two at once":                         {"nam: a\nlist:\n  - {n: x}\n", "f.yml:1: unknown key \"nam\"; allowed: inner, list, name, wait\nf.yml:3: \"x\" is not a number"},
-		"no YAML":                             {"a: [\n", "f.yml:1: did not find expected node content"},
+		"a wrong type":                        {"inner:\n  n: seven\n", `f.yml:2: "seven" is not a number; allowed: a whole number`},
+		"two at once":                         {"nam: a\nlist:\n  - {n: x}\n", "f.yml:1: unknown key \"nam\"; allowed: inner, list, name, wait\nf.yml:3: \"x\" is not a number; allowed: a whole number"},
+		"no YAML":                             {"a: [\n", "f.yml:1: the file is not YAML: did not find expected node content; allowed: YAML: key: value, lists with - or in [], the same indentation for what belongs together"},
 		"a list at the top":                   {"- a\n", "f.yml:1: the file is not a mapping of keys to values; allowed: key: value"},
 		"a second document":                   {"name: a\n---\nname: b\n", "f.yml:2: a second YAML document in the same file; allowed: one document"},
 		"a value of a type that reads itself": {"wait: soon\nname: a\n", "f.yml:1: \"soon\" is not a duration; allowed: a duration such as 30s, 5m or 1h30m"},
-		"a mapping for a string":              {"name: {a: b}\n", "f.yml:1: a map stands where a string belongs"},
+		"a list for a mapping":                {"inner: [a]\n", "f.yml:1: a list stands where a mapping belongs; allowed: a mapping of keys to values"},
+		"a word for a list":                   {"list: a\n", "f.yml:1: \"a\" is not a list; allowed: a list: [a, b], or a line with - for each element"},
+		"a key twice":                         {"name: a\ninner:\n  n: 1\n  n: 2\n", "f.yml:4: the key \"n\" stands twice; first in line 3; allowed: each key once"},
+		"a tab":                               {"inner:\n\tn: 1\n", "f.yml:2: a tab indents the line; allowed: spaces"},
+		"bytes that are no text":              {"name: a\nlist: \xff\n", "f.yml:2: the file is not text in UTF-8; allowed: a text file, saved as UTF-8"},
+		"a NUL byte":                          {"name: a\n# \x00\n", "f.yml:2: the file holds a NUL byte; allowed: a text file, saved as UTF-8"},
+		"carriage returns and a mark":         {"\ufeffname: a\r\ninner:\r\n  n: x\r\n", "f.yml:3: \"x\" is not a number; allowed: a whole number"},
+		"a mapping for a string":              {"name: {a: b}\n", "f.yml:1: a mapping stands where a single value belongs; allowed: text or a number"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			doc, ps := strict.Parse("f.yml", []byte(tc.text))

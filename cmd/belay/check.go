@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -23,10 +25,10 @@ every error as file:line: what is wrong; allowed: what is allowed. A file with
 the top-level key "groups" is a rule file, any other a configuration.`,
 		Example: "  belay check belay.yml\n  belay check --lint belay.yml rules/*.yml",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, files []string) error {
+		RunE: func(cmd *cobra.Command, files []string) error {
 			bad := 0
 			for _, file := range files {
-				if !checkFile(env, file, lint) {
+				if !checkFile(cmd.Context(), env, file, lint) {
 					bad++
 				}
 			}
@@ -40,10 +42,14 @@ the top-level key "groups" is a rule file, any other a configuration.`,
 	return cmd
 }
 
-func checkFile(env *environment, file string, lint bool) bool {
-	text, err := os.ReadFile(file)
+func checkFile(ctx context.Context, env *environment, file string, lint bool) bool {
+	text, err := readFile(ctx, file)
 	if err != nil {
 		fmt.Fprintln(env.stderr, err)
+		return false
+	}
+	if doc, _ := strict.Parse(file, text); doc.Has("tests") {
+		fmt.Fprintln(env.stderr, doc.At("this is a file of rule tests, which check does not read", "configurations and rule files; promtool test rules runs the tests", "tests"))
 		return false
 	}
 	if isRuleFile(file, text) {
@@ -65,11 +71,34 @@ func checkFile(env *environment, file string, lint bool) bool {
 	}
 	if lint {
 		for _, w := range cfg.Lint() {
-			fmt.Fprintln(env.stdout, "lint: "+w)
+			fmt.Fprintln(env.stdout, "lint: "+w.String())
 		}
 	}
 	fmt.Fprintf(env.stdout, "%s: %d services, %d scrape configs, %s\n", file, len(cfg.Services), len(cfg.Collector.ScrapeConfigs), countRules(cfg.Rules))
 	return true
+}
+
+// readFile reads a file, or gives up when ctx ends: a pipe may never end.
+func readFile(ctx context.Context, file string) ([]byte, error) {
+	type read struct {
+		text []byte
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() {
+		text, err := os.ReadFile(file)
+		done <- read{text, err}
+	}()
+	select {
+	case r := <-done:
+		var pe *os.PathError
+		if errors.As(r.err, &pe) {
+			r.err = fmt.Errorf("%s: %w", file, pe.Err)
+		}
+		return r.text, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: %w", file, ctx.Err())
+	}
 }
 
 func isRuleFile(file string, text []byte) bool {

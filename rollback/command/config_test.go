@@ -17,7 +17,7 @@ func TestDecodeFindsEverythingThatIsWrong(t *testing.T) {
 f/b.yml:1: the command platform needs "revisions"; allowed: a list: the program, then its arguments
 f/b.yml:1: the command platform needs "restore"; allowed: a list: the program, then its arguments`},
 		"an unknown key":      {"command:\n  stat: [a]\n", `f/b.yml:2: unknown key "stat"; allowed: dir, poll, restore, revisions, state, timeout`},
-		"a line for a shell":  {"command:\n  state: ./x state\n", `f/b.yml:2: "./x state" is not a list`},
+		"a line for a shell":  {"command:\n  state: ./x state\n", `f/b.yml:2: "./x state" is not a list; allowed: a list: [a, b], or a line with - for each element`},
 		"no program":          {"command:\n  state: [\"\"]\n  revisions: [b]\n  restore: [c]\n", "f/b.yml:2: the program's name is empty; allowed: a name in PATH, or a path"},
 		"no time":             {"command:\n  state: [a]\n  revisions: [b]\n  restore: [c]\n  timeout: -1s\n", "f/b.yml:5: timeout of -1s is too short; allowed: 10ms or longer, such as 30s"},
 		"polling without end": {"command:\n  state: [a]\n  revisions: [b]\n  restore: [c]\n  poll: 1ns\n", "f/b.yml:5: poll of 1ns is too short; allowed: 10ms or longer, such as 30s"},
