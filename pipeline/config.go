@@ -149,6 +149,11 @@ func Parse(file string, text []byte) (Config, error) {
 	add(cfg.checkApprovers(doc))
 	cfg.Warnings = append(cfg.Warnings, cfg.Web.Warnings()...)
 	cfg.Hash = cfg.hashed(text)
+	for i := range problems {
+		if problems[i].Allowed == "" {
+			problems[i].Allowed = "a value as docs/configuration.md has it"
+		}
+	}
 	return cfg, problems.Err()
 }
 

@@ -3,12 +3,14 @@ package pipeline
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
@@ -123,6 +125,9 @@ func (l *linter) inlineSecrets() {
 		return
 	}
 	secrets(n.Content[0], reflect.TypeFor[keys](), func(n *yaml.Node) {
+		if u, err := url.Parse(n.Value); err == nil && (u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost") && u.User == nil {
+			return // the address of something on this host
+		}
 		l.found = append(l.found, Finding{l.name, l.cfg.File, n.Line, "a secret stands in the file; its key that ends in _file, or ${NAME} of the environment, keeps it out of version control"})
 	})
 }
@@ -214,7 +219,7 @@ func (l *linter) unknownSeries() {
 	recorded := map[string]bool{}
 	l.rules(func(r *rules.Rule, _ func(string, ...any)) { recorded[r.Name] = recorded[r.Name] || r.Recording })
 	l.rules(func(r *rules.Rule, say func(string, ...any)) {
-		for _, name := range read(r, labels.MetricName) {
+		for _, name := range read(r, model.MetricNameLabel) {
 			if strings.Contains(name, ":") && !recorded[name] {
 				say("reads %s, which no rule here records", name)
 			}

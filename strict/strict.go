@@ -305,9 +305,6 @@ func selfRead(file string, n *yaml.Node, err error) Problem {
 			p.Allowed = w.allowed
 		}
 	}
-	if p.Allowed == "" {
-		p.Allowed = "a value as docs/configuration.md has it"
-	}
 	return p
 }
 
