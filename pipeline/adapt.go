@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	amconfig "github.com/prometheus/alertmanager/config"
 	"github.com/prometheus/alertmanager/template"
@@ -146,6 +147,10 @@ func actions(p *parts) web.Actions {
 		RollbackPlan: func(ctx context.Context, s belay.ServiceID) (belay.Rollback, error) {
 			rb, err := p.rollback.Plan(ctx, s)
 			return rb, refusals(err)
+		},
+		RollbackReport: func(ctx context.Context, s belay.ServiceID, since time.Time) (any, error) {
+			report, err := p.rollback.Report(ctx, s, since)
+			return report, refusals(err)
 		},
 		RollbackStart: func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error) {
 			if err := p.mayApprove(s, actor, nil); err != nil {

@@ -391,6 +391,15 @@ func TestTwoBelaysMakeOneChange(t *testing.T) {
 		s.expectState(belay.RollbackRecovered)
 		s.expectWrites(1)
 		s.expectIntentFirst()
+		told := map[belay.Kind]int{}
+		for _, ev := range s.events() {
+			told[ev.Kind]++
+		}
+		for _, kind := range []belay.Kind{belay.KindPlanned, belay.KindCountdown, belay.KindIntent, belay.KindRecovered} {
+			if told[kind] != 1 {
+				s.t.Errorf("%s stands %d times in the journal: the two did not agree on who is first", kind, told[kind])
+			}
+		}
 	})
 }
 

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/belaydev/belay"
 )
@@ -227,6 +230,37 @@ func (s *Server) apiPlan(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.json(w, http.StatusOK, b)
+}
+
+// apiReport reads the whole journal: ?service=ENV/NAME and ?since=30d, or a time
+// in RFC 3339, bound what it tells of.
+func (s *Server) apiReport(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Actions.RollbackReport == nil {
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+		return
+	}
+	var since time.Time
+	if text := r.FormValue("since"); text != "" {
+		at, err := time.Parse(time.RFC3339, text)
+		if d, err2 := model.ParseDuration(text); err2 == nil {
+			at, err = time.Now().Add(-time.Duration(d)), nil
+		}
+		if err != nil {
+			s.fail(w, r, http.StatusBadRequest, fmt.Sprintf("since is %q: a duration such as 30d, or a time in RFC 3339", text))
+			return
+		}
+		since = at
+	}
+	var service belay.ServiceID
+	if name := r.FormValue("service"); name != "" {
+		service = belay.ParseServiceID(name)
+	}
+	report, err := s.opts.Actions.RollbackReport(r.Context(), service, since)
+	if err != nil {
+		s.failAction(w, r, err)
+		return
+	}
+	s.json(w, http.StatusOK, report)
 }
 
 func (s *Server) apiReviews(w http.ResponseWriter, r *http.Request) {

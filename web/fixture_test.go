@@ -164,6 +164,9 @@ func (c *calls) actions() web.Actions {
 		RollbackStart: func(_ context.Context, s belay.ServiceID, actor string) (belay.Rollback, error) {
 			return *rollbackIn(belay.RollbackPlanned), c.note("start", s.String(), actor)
 		},
+		RollbackReport: func(context.Context, belay.ServiceID, time.Time) (any, error) {
+			return map[string]any{"rows": []any{}}, c.note("report")
+		},
 		RollbackApprove: func(_ context.Context, id, plan, actor string) error { return c.note("approve", id, plan, actor) },
 		RollbackStop:    func(_ context.Context, id, actor, reason string) error { return c.note("stop", id, actor, reason) },
 		RollbackRelease: func(_ context.Context, s belay.ServiceID, content belay.Content, actor string) error {

@@ -59,8 +59,9 @@ type Actions struct {
 	Deploy          func(ctx context.Context, n DeployNotice) error
 	RollbackPlan    func(ctx context.Context, s belay.ServiceID) (belay.Rollback, error)
 	RollbackStart   func(ctx context.Context, s belay.ServiceID, actor string) (belay.Rollback, error)
-	RollbackApprove func(ctx context.Context, id, plan, actor string) error   // plan is what the person was shown; "" trusts the id
-	RollbackStop    func(ctx context.Context, id, actor, reason string) error // id "all" sets the kill switch
+	RollbackApprove func(ctx context.Context, id, plan, actor string) error                    // plan is what the person was shown; "" trusts the id
+	RollbackStop    func(ctx context.Context, id, actor, reason string) error                  // id "all" sets the kill switch
+	RollbackReport  func(ctx context.Context, s belay.ServiceID, since time.Time) (any, error) // what would have been done, and what people did; JSON
 	RollbackRelease func(ctx context.Context, s belay.ServiceID, c belay.Content, actor string) error
 	Ack             func(ctx context.Context, incident, actor, text string) error
 	Note            func(ctx context.Context, incident, actor, text string) error

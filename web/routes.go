@@ -55,6 +55,7 @@ func (s *Server) table() []route {
 		{post, apiPrefix + "/incidents/{id}/note", ack, s.postWords(s.opts.Actions.Note)},
 		{post, apiPrefix + "/incidents/{id}/resolve", ack, s.postWords(s.opts.Actions.Resolve)},
 		{get, apiPrefix + "/rollbacks", read, s.apiRollbacks},
+		{get, apiPrefix + "/rollbacks/report", read, s.apiReport},
 		{get, apiPrefix + "/rollbacks/{id}", read, s.apiRollback},
 		{get, apiPrefix + "/rollbacks/{env}/{name}/plan", read, s.apiPlan},
 		{post, apiPrefix + "/rollbacks/{env}/{name}/start", approve, s.postStart},

@@ -22,6 +22,7 @@ func rollbackCommand(env *environment) *cobra.Command {
 	g.rollbackRelease()
 	g.rollbackList()
 	g.rollbackApprove()
+	g.rollbackReport()
 	return g.Command
 }
 

@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -120,7 +121,7 @@ func run(out io.Writer, tests map[string][]string) error {
 }
 
 func runPackage(dir string, tests []string) (columns []*column, said []string, err error) {
-	cmd := exec.Command("go", "test", "-count=1", "-timeout", "20m", "-json", "-run", "^("+strings.Join(tests, "|")+")$", dir)
+	cmd := exec.CommandContext(context.Background(), "go", "test", "-count=1", "-timeout", "20m", "-json", "-run", "^("+strings.Join(tests, "|")+")$", dir)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
