@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/alerting/slack"
 	"github.com/belaydev/belay/rollback"
 	"github.com/belaydev/belay/web"
@@ -91,6 +93,8 @@ func (p *parts) press(ctx context.Context, c slack.Click, who web.Person, known 
 		return "The rollback is stopped; nothing was changed.", p.rollback.Stop(ctx, rb.ID, who.Name, "")
 	case slack.Acknowledge:
 		return "You have acknowledged this incident.", p.incidents.Ack(ctx, incident, who.Name)
+	case slack.Silence:
+		return p.pressSilence(ctx, incident, who)
 	case slack.Note:
 		return "Your note is in the incident's story.", p.incidents.Note(ctx, incident, who.Name, c.Words)
 	}
@@ -112,6 +116,40 @@ func (p *parts) pressApprove(ctx context.Context, c slack.Click, who web.Person,
 		return "", fmt.Errorf("%w: %s approved it already", rollback.ErrRefused, rb.ApprovedBy)
 	}
 	return fmt.Sprintf("You have approved going back from %s to %s. All guards are asked once more first.", rb.From, rb.To), err
+}
+
+// pressSilence mutes the rules that an incident's alerts come from, for its
+// service alone.
+func (p *parts) pressSilence(ctx context.Context, incident string, who web.Person) (string, error) {
+	story, _ := p.base.view.Incident(incident)
+	i := story.Incident
+	now := time.Now()
+	s, known := p.cfg.serviceOf(i.Service)
+	if !known {
+		return "", errNotTheirs(fmt.Sprintf("%s is no service of the configuration any more", i.Service))
+	}
+	var rules []string
+	for _, a := range i.Alerts {
+		if a.State == belay.AlertInactive || slices.Contains(rules, a.Rule) {
+			continue
+		}
+		rules = append(rules, a.Rule)
+		matchers := []string{fmt.Sprintf("alertname=%q", a.Rule)}
+		for _, name := range slices.Sorted(maps.Keys(s.Match)) {
+			matchers = append(matchers, fmt.Sprintf("%s=%q", name, s.Match[name]))
+		}
+		_, err := p.silences.Set(ctx, belay.Silence{
+			Matchers: matchers, StartsAt: now, EndsAt: now.Add(time.Hour), CreatedBy: who.Name, Comment: "silenced in Slack, for incident " + i.ID,
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	if len(rules) == 0 {
+		return "", errNotTheirs("none of its alerts fires any more")
+	}
+	return fmt.Sprintf("%s is silenced for %s until %s. A rollback that it leads to needs an approval now.",
+		strings.Join(rules, ", "), s.ID, alerting.Clock(now.Add(time.Hour), now)), nil
 }
 
 // A watchman writes down requests that Slack did not vouch for, once a minute

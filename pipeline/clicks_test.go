@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,6 +240,14 @@ func TestButtonsWorkOverSocketMode(t *testing.T) {
 		_, err := s.slack.Payload(slacktest.Press{Channel: "checkout", Action: "belay_acknowledge", User: "U0EVE"})
 		return err != nil
 	})
+
+	if err := s.slack.Send(t.Context(), s.press("belay_silence", "U0EVE")); err != nil {
+		t.Fatal(err)
+	}
+	silenced := s.await("silenced", kind(belay.KindSilence)).Silence
+	if want := []string{`alertname="CheckoutErrors"`, `service="checkout"`}; silenced.CreatedBy != "eve" || !slices.Equal(silenced.Matchers, want) {
+		t.Errorf("silenced %v by %s", silenced.Matchers, silenced.CreatedBy)
+	}
 
 	s.slack.Drop()
 	s.awaitSlack("a new connection", func() bool { return s.slack.Connected() == 2 && s.slack.Connections() == 1 })

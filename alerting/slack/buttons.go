@@ -36,7 +36,7 @@ func buttons(m alerting.Message) []slack.Block {
 	if i.AcknowledgedBy == "" {
 		out = append(out, button(Acknowledge, i.ID).WithStyle(slack.StylePrimary))
 	}
-	out = append(out, button(Note, i.ID))
+	out = append(out, button(Silence, i.ID), button(Note, i.ID))
 	return []slack.Block{slack.NewActionBlock("belay_actions", out...)}
 }
 

@@ -21,6 +21,7 @@ const (
 	Deny        Action = "belay_deny"        // the same, with a reason
 	Stop        Action = "belay_stop"        // a rollback that counts down
 	Acknowledge Action = "belay_acknowledge" // an incident
+	Silence     Action = "belay_silence"     // the rules of an incident, for this service and an hour
 	Note        Action = "belay_note"        // a person's words about an incident
 )
 
@@ -35,6 +36,8 @@ func (a Action) Name() string {
 		return "Stop"
 	case Acknowledge:
 		return "Acknowledge"
+	case Silence:
+		return "Silence 1 h"
 	case Note:
 		return "Note…"
 	}
