@@ -15,7 +15,7 @@ help: ## list the targets
 build: ## the binary, as ./bin/belay
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/belay ./cmd/belay
 
-demo: build ## one real incident on this machine, from release to review
+demo: build ## one real incident on this machine, from release to review; PLATFORM=kubernetes: in real pods
 	./bin/belay demo --once --no-browser --platform $(PLATFORM)
 
 kubernetes: ## the control plane that tests and the demo start: built once, about ten minutes of CPU

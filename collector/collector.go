@@ -194,6 +194,7 @@ func (c *Collector) collect(ctx context.Context, l *live, reg *prometheus.Regist
 	var running sync.WaitGroup
 	running.Go(func() { _ = l.finder.Run() }) // returns the end of its context
 	running.Go(func() { _ = l.scraper.Run(l.finder.SyncCh()) })
+	running.Go(func() { c.endOrphans(ctx, l.scraper) })
 	c.wait(ctx, l.scraper)
 	c.mu.Lock() // a Reload under way ends first
 	c.live = nil
