@@ -107,6 +107,7 @@ func (p *parts) buildWatch() error {
 	opts := rules.Options{
 		Logger: p.log, Metrics: p.base.metrics, Journal: p.base.journal,
 		Queryable: p.queryable(), Appendable: p.base.collector, Targets: p.targets(p.base.collector),
+		AnomalyState: besides(p.cfg, "anomaly.state"), Changed: p.changed,
 		OnJudged: func(string, []belay.Judgement) { p.base.present.Load().rollback.Wake() },
 		OnJournalError: func(err error, a belay.Alert) {
 			p.base.present.Load().emergency.Tell(context.Background(), "journal", fmt.Sprintf("Belay cannot write its journal (%v). %s is %s (%s); nothing will be rolled back until the journal can be written again.", err, a.Rule, a.State, a.Labels))
@@ -165,6 +166,16 @@ func (p *parts) service(ls labels.Labels) (belay.ServiceID, bool) {
 		return belay.ServiceID{}, false
 	}
 	return p.cfg.Services[best].ID, true
+}
+
+// changed tells since when the revision runs that serves under these labels.
+func (p *parts) changed(ls labels.Labels) time.Time {
+	id, ok := p.service(ls)
+	if !ok {
+		return time.Time{}
+	}
+	_, since, _ := p.base.view.Running(id)
+	return since
 }
 
 // buildTell makes what turns alerts into incidents, messages and reviews.

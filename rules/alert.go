@@ -14,13 +14,14 @@ import (
 	"github.com/prometheus/prometheus/template"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rules/anomaly"
 )
 
 // alert evaluates an alerting rule: judges, steps, journals, shows.
 func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time) {
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, g.timeout())
-	o := g.observe(limited, st, in, ts)
+	o := g.look(limited, st, in, ts)
 	cancel()
 	if ctx.Err() != nil {
 		return // the engine stops: this says nothing of the rule
@@ -53,6 +54,7 @@ func (g *group) alert(ctx context.Context, st *ruleState, in sight, ts time.Time
 	if err := g.write(ctx, st, alertSeries(st.alerts), ts.Add(-g.def.QueryOffset)); err != nil {
 		g.e.log.Debug("alert series could not be written", "rule", st.rule.Name, "error", err)
 	}
+	g.writeBands(ctx, st)
 	g.note(st, o, ts, start)
 	if g.e.options().OnJudged != nil {
 		g.e.options().OnJudged(st.rule.ID, st.judgements())
@@ -234,6 +236,8 @@ type expander struct {
 	rule *Rule
 	ctx  context.Context
 	at   time.Time
+
+	judged anomaly.Judgement // for the templates of an anomaly rule
 }
 
 // labels returns the labels that an alert over this element has.
@@ -262,11 +266,14 @@ func (x *expander) expand(text string, smpl promql.Sample) string {
 		return text
 	}
 	opts := x.g.e.options()
-	data := template.AlertTemplateData(smpl.Metric.Map(), opts.ExternalLabels.Map(), opts.ExternalURL.String(), smpl)
+	variables, data := templateVariables, template.AlertTemplateData(smpl.Metric.Map(), opts.ExternalLabels.Map(), opts.ExternalURL.String(), smpl)
+	if x.rule.Anomaly != nil {
+		variables, data = variables+anomalyVariable, x.anomalyData(smpl)
+	}
 	query := func(ctx context.Context, q string, ts time.Time) (promql.Vector, error) {
 		return x.g.e.vector(ctx, q, ts, 0)
 	}
-	t := template.NewTemplateExpander(x.ctx, templateVariables+text, "__alert_"+x.rule.Name, data,
+	t := template.NewTemplateExpander(x.ctx, variables+text, "__alert_"+x.rule.Name, data,
 		model.Time(timestamp.FromTime(x.at)), query, opts.ExternalURL, nil)
 	out, err := t.Expand()
 	if err != nil {

@@ -38,6 +38,13 @@ type Options struct {
 	// Targets returns the targets that discovery names now. Nil: every query
 	// that succeeds is believed.
 	Targets func() []Target
+	// Changed returns when what makes series with these labels was last changed,
+	// as by a deployment, zero if it is not known: anomaly rules compare what
+	// comes after with what was before. Nil: nothing is ever known.
+	Changed func(labels.Labels) time.Time
+	// AnomalyState is the file in which what anomaly rules have learned outlives
+	// the process. "": they learn again, from stored samples.
+	AnomalyState string
 	// OnJudged is told each evaluation's judgements of one alerting rule, by
 	// the rule's ID. It must not block.
 	OnJudged func(rule string, judgements []belay.Judgement)
@@ -214,6 +221,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
+	e.orphans.Go(func() { e.keepWatches(ctx) })
 	e.forgetAll(ctx, orphans)
 	<-ctx.Done()
 	e.reloading.Lock()
@@ -221,6 +229,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.running = nil
 	e.plan.Load().stop()
 	e.orphans.Wait()
+	e.saveWatches()
 	return nil
 }
 
@@ -237,6 +246,7 @@ func (e *Engine) begin(ctx context.Context) (map[string]*memory, error) {
 	p := e.plan.Load()
 	p.take(memories)
 	e.running = ctx
+	e.restoreWatches(p)
 	p.start(ctx)
 	return memories, nil
 }

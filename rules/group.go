@@ -52,6 +52,7 @@ type ruleState struct {
 	series       map[string]labels.Labels // written by the last evaluation
 	evaluations  []Evaluation             // the last ones, oldest first
 	flaps        map[string]*flaps        // by the alert's ID
+	watch        *watch                   // of an anomaly rule, nil of any other
 }
 
 func newGroup(e *Engine, p *plan, def *Group) *group {
@@ -61,7 +62,7 @@ func newGroup(e *Engine, p *plan, def *Group) *group {
 	}
 	g.duration = p.opts.Metrics.Histogram("belay_rule_evaluation_duration_seconds", "How long one evaluation of a group took.", "group", def.Name)
 	for _, r := range def.Rules {
-		g.rules = append(g.rules, &ruleState{g: g, rule: r, judged: map[string]*judged{}, flaps: map[string]*flaps{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
+		g.rules = append(g.rules, &ruleState{watch: newWatch(r, g.interval), g: g, rule: r, judged: map[string]*judged{}, flaps: map[string]*flaps{}, trust: trust{quality: Unknown, why: "not evaluated yet"}})
 	}
 	return g
 }
@@ -213,6 +214,7 @@ func (g *group) evaluate(ctx context.Context, ts time.Time) {
 			written[st.rule.Name] = struct{}{}
 		} else {
 			g.alert(ctx, st, in, ts)
+			st.watch.names(written)
 		}
 		if ctx.Err() != nil {
 			return

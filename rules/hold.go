@@ -27,7 +27,7 @@ func (g *group) resolveWhen(ctx context.Context, st *ruleState, o *observation, 
 	}
 	ended := slices.DeleteFunc(slices.Clone(st.alerts), func(a belay.Alert) bool {
 		f := byID[a.ID]
-		return a.State != belay.AlertFiring || f != nil && f.Verdict == belay.Fail || f == nil && len(st.rule.comparisons) > 0
+		return a.State != belay.AlertFiring || f != nil && f.Verdict == belay.Fail || f == nil && st.rule.valued()
 	})
 	if len(ended) == 0 {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
+	"github.com/prometheus/prometheus/promql"
 
 	"github.com/belaydev/belay"
 )
@@ -98,7 +99,7 @@ func (st *ruleState) judgeMissing(key string, k *judged, o observation, ts time.
 	case doubt:
 		k.present, k.j.Verdict, k.j.Reason = ts, belay.Unknown, o.why
 		return
-	case len(st.rule.comparisons) == 0 && o.fresh:
+	case !st.rule.valued() && o.fresh:
 		k.pass(o)
 	default:
 		k.j.Verdict, k.j.Value, k.j.Reason = belay.Absent, belay.Value(math.NaN()), st.rule.gone()
@@ -130,7 +131,7 @@ func (st *ruleState) judgeNone(o observation, ts time.Time) {
 	}
 	k.j.At, k.j.Partial = ts, o.quality == Partial
 	switch {
-	case len(st.rule.comparisons) == 0 && o.fresh:
+	case !st.rule.valued() && o.fresh:
 		k.pass(o)
 	case o.quality == Partial:
 		k.j.Verdict, k.j.Value, k.j.Reason = belay.Unknown, belay.Value(math.NaN()), o.why
@@ -175,24 +176,34 @@ type stamped struct {
 // samples reads when the series behind a rule last had a sample, each selector
 // once, down to what targets expose.
 func (g *group) samples(ctx context.Context, r *Rule, at time.Time) (samples, error) {
-	s := samples{index: map[string]map[uint64]time.Time{}}
-	if len(r.inputs) == 0 {
-		s.newest = at // a constant is always fresh
-	}
+	s := newSamples(r, at)
 	for _, in := range r.newest {
 		vector, err := g.e.vector(ctx, in.text, at, max(in.lookback, g.e.options().Lookback))
 		if err != nil && in.name != "" {
 			return s, err
 		}
-		for _, smpl := range vector {
-			t := timestamp.Time(int64(math.Round(smpl.F * 1000))).UTC()
-			s.list = append(s.list, stamped{smpl.Metric, t})
-			if t.After(s.newest) {
-				s.newest = t
-			}
-		}
+		s.add(vector)
 	}
 	return s, nil
+}
+
+func newSamples(r *Rule, at time.Time) samples {
+	s := samples{index: map[string]map[uint64]time.Time{}}
+	if len(r.inputs) == 0 {
+		s.newest = at // a constant is always fresh
+	}
+	return s
+}
+
+// add takes in what a selector's query for its newest samples gave.
+func (s *samples) add(vector promql.Vector) {
+	for _, smpl := range vector {
+		t := timestamp.Time(int64(math.Round(smpl.F * 1000))).UTC()
+		s.list = append(s.list, stamped{smpl.Metric, t})
+		if t.After(s.newest) {
+			s.newest = t
+		}
+	}
 }
 
 // at returns the newest sample among the series that agree with an element in

@@ -22,8 +22,8 @@ import (
 
 var (
 	groupKeys = []string{"interval", "labels", "limit", "name", "query_offset", "rules"}
-	ruleKeys  = []string{"alert", "annotations", "expr", "for", "keep_firing_for", "labels", "min_samples", "mode", "no_data", "record", "resolve_when"}
-	laterKeys = []string{"anomaly", "release", "slo"}
+	ruleKeys  = []string{"alert", "annotations", "anomaly", "expr", "for", "keep_firing_for", "labels", "min_samples", "mode", "no_data", "record", "resolve_when"}
+	laterKeys = []string{"release", "slo"}
 )
 
 // Load reads rule files; an entry with *, ? or [ is a pattern. All problems of
@@ -221,8 +221,9 @@ func (r *reader) rule(node *yaml.Node, g *Group, groupLabels map[string]string) 
 		rule.Name = y.Record
 	}
 	title := fmt.Sprintf("rule %q", rule.Name)
-	for _, we := range y.Validate(yn, model.UTF8Validation, r.parser) {
-		if y.Expr == "" && found.later && strings.Contains(we.Error(), "'expr'") {
+	r.onlyAlert(found.anomaly, rule)
+	for _, we := range knownToRulefmt(y, rule).Validate(yn, model.UTF8Validation, r.parser) {
+		if y.Expr == "" && (found.later || rule.Anomaly != nil) && strings.Contains(we.Error(), "'expr'") {
 			continue
 		}
 		r.validation(title, &we, node, found.annotations, found.labels)
@@ -257,7 +258,9 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 	rule.Expr, rule.query = expr, expr.String()
 	rule.Labels, rule.Annotations = labels.FromMap(merged), y.Annotations
 	rule.selectors, rule.comparisons = selectorsOf(expr), comparisonsOf(expr)
-	if isWhole(expr) {
+	if rule.Anomaly != nil {
+		rule.comparisons = nil // what it compares only chooses its series
+	} else if isWhole(expr) {
 		rule.comparisons[0].whole = true
 	}
 	rule.Labels.Range(func(l labels.Label) {
@@ -272,7 +275,8 @@ func (r *reader) finish(rule *Rule, y rulefmt.Rule, line int, groupLabels map[st
 type keys struct {
 	labels, annotations field
 	own                 []field // Belay's keys
-	later               bool    // one of laterKeys is there
+	anomaly             field
+	later               bool // one of laterKeys is there
 }
 
 // split holds apart what rulefmt reads and what Belay adds.
@@ -286,6 +290,9 @@ func (r *reader) split(node *yaml.Node, rule *Rule) (plain *yaml.Node, found key
 			rule.For = r.duration(f)
 		case f.name == "keep_firing_for":
 			rule.KeepFiringFor = r.duration(f)
+		case f.name == "anomaly":
+			found.anomaly = f
+			r.anomaly(f, rule, plain)
 		case slices.Contains(laterKeys, f.name):
 			found.later = true
 			r.problem(f.key.Line, strings.Join(ruleKeys, ", "), "the key %q is not built yet", f.name)

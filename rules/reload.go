@@ -48,6 +48,11 @@ func (p *plan) add(def *Group) error {
 		if r.Recording {
 			p.written[r.Name] = true
 		}
+		if r.Anomaly != nil {
+			for _, name := range bandMetrics {
+				p.written[name] = true
+			}
+		}
 		if r.Recording && p.opts.Appendable == nil {
 			return fmt.Errorf("rules: %s:%d: rule %q records a series, and there is no storage that takes it", r.File, r.Line, r.Name)
 		}
@@ -213,9 +218,9 @@ func sameRules(a, b *Group) bool {
 
 // continues takes over everything but the rule itself.
 func (st *ruleState) continues(was *ruleState) {
-	g, rule := st.g, st.rule
+	g, rule, watch := st.g, st.rule, st.watch
 	*st = *was
-	st.g, st.rule = g, rule
+	st.g, st.rule, st.watch = g, rule, watch.continues(was.watch)
 }
 
 // retire ends what rules that are gone have left: their alerts, durably, and

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/rules/anomaly"
 )
 
 // A Set is everything that the rule files say, in their order.
@@ -46,7 +47,8 @@ type Rule struct {
 	Observe       bool        // judge and record, never notify
 	ResolveWhen   parser.Expr // a firing alert resolves only where this holds; nil: where Expr does not
 	NoData        NoData
-	MinSamples    int // fewer samples behind a finding judge nothing; 0: any number does
+	Anomaly       *anomaly.Config // what Expr should be follows from its own history; nil for a threshold
+	MinSamples    int             // fewer samples behind a finding judge nothing; 0: any number does
 
 	query       string
 	selectors   []selector      // what its expression reads

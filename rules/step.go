@@ -208,6 +208,8 @@ func (r *Rule) deadline(a belay.Alert) time.Time {
 func (s *stepper) sentence(a belay.Alert, f *Found) string {
 	what := "the expression holds, value " + number(f.Value)
 	switch {
+	case !f.NoData && s.rule.Anomaly != nil && f.Why != "":
+		what = f.Why
 	case f.NoData:
 		what = "there is no data, and the rule asks for an alert then: " + f.Why
 	case f.Condition != "":

@@ -38,6 +38,7 @@ type Config struct {
 	Sensitivity Sensitivity
 	Budget      float64       // false alarms a series and day that are acceptable; 0 takes the budget of Sensitivity
 	Season      time.Duration // how often the series repeats itself; 0 is a day, and less than zero is no season
+	Within      time.Duration // a shorter season inside of Season, such as a day within a week; used until Season was seen once; 0 is none
 	MinSamples  int           // samples before anything is judged; 0 is 10
 }
 
@@ -58,6 +59,9 @@ func (c Config) Validate() error {
 	}
 	if c.Season > 0 && c.Season < time.Minute {
 		return fmt.Errorf("season %s: a minute or more", c.Season)
+	}
+	if c.Within < 0 || (c.Within > 0 && (c.Within < time.Minute || c.Within >= c.Season)) {
+		return fmt.Errorf("a season of %s within one of %s: a minute or more, and shorter than the other", c.Within, c.Season)
 	}
 	if c.MinSamples < 0 {
 		return fmt.Errorf("min_samples %d: not below zero", c.MinSamples)

@@ -64,6 +64,7 @@ type state struct {
 	Habit       float64 // how often this series was loud lately, and
 	Silence     float64 // samples since it was
 	Alert       alert
+	Frozen      float64 // samples for which the baseline from before a change still stands
 }
 
 // shrink says how much a prior still counts.
@@ -97,6 +98,7 @@ type Detector struct {
 	direction Direction
 	limit     float64
 	season    float64
+	within    float64 // a shorter season inside of it; 0 for none
 	warm      float64
 	s         state
 }
@@ -106,7 +108,7 @@ func New(c Config) (*Detector, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Detector{direction: c.Direction, limit: c.threshold(), season: c.season(), warm: c.minSamples()}, nil
+	return &Detector{direction: c.Direction, limit: c.threshold(), season: c.season(), within: c.Within.Seconds(), warm: c.minSamples()}, nil
 }
 
 // Observe judges the next sample and learns from it. NaN, infinite and absurdly large values are missing samples: what
@@ -189,6 +191,9 @@ func (d *Detector) clock(now int64) float64 {
 // wave is what the season adds to the level now. It is nothing until a whole season was seen.
 func (d *Detector) wave(since float64, season int) (wave float64, seasonal bool) {
 	s := &d.s
+	if d.within > 0 && since >= d.within && since < d.season { // the first week still knows yesterday
+		return d.yesterday(since)
+	}
 	if d.season == 0 || since < d.season || s.Known[season/32]&(1<<(season%32)) == 0 {
 		return 0, false
 	}
@@ -256,7 +261,14 @@ func (d *Detector) drifts(off float64, slot int, warm bool) float64 {
 	s := &d.s
 	s.Drift += driftRate * (off - s.Drift)
 	a := &s.Arms[2]
+	var before arm
+	if s.Frozen > 0 {
+		before = *a
+	}
 	score := driftWeight * a.judge(s, s.Drift, a.scale(s, slot), slot, warm, d.direction)
+	if s.Frozen > 0 { // what comes after a change is compared with what was before it, and teaches nothing yet
+		*a = before
+	}
 	if s.N <= longWarm {
 		return 0
 	}
@@ -289,8 +301,11 @@ func (d *Detector) learn(v float64, forecasts *[experts]float64, season int, sca
 	for i, f := range forecasts {
 		s.Errors[i] += max(errorRate, 1/s.N) * (min(math.Abs(v-f), 2*most) - s.Errors[i])
 	}
-	long := v - forecasts[4]
-	s.Long += max(longRate, 1/s.N) * bound(long, most)
+	if long := v - forecasts[4]; s.Frozen > 0 {
+		s.Frozen--
+	} else {
+		s.Long += max(longRate, 1/s.N) * bound(long, most)
+	}
 	residual := bound(v-forecasts[0], most)
 	s.Level += max(levelRate, 1/s.N) * residual
 	if off := v - s.Long; d.season > 0 {
