@@ -21,6 +21,7 @@ const (
 	metricsDir   = "metrics"
 	releasesDir  = "releases"
 	planeDir     = "kubernetes"
+	targetsFile  = "targets.json"
 	reviewsDir   = "reviews"
 	belayLog     = "belay.log"
 	demoLog      = "demo.log"
@@ -101,7 +102,7 @@ func makeDirectory(path string) (string, error) {
 func (d *directory) empty() error {
 	for _, name := range []string{
 		configFile, "rules", tokenFile, appTokenFile, journalFile, journalFile + "-wal", journalFile + "-shm", metricsDir, releasesDir, planeDir,
-		reviewsDir, belayLog, demoLog, platformLog, slackFile, shopLog, killFile, adminToken,
+		reviewsDir, belayLog, demoLog, platformLog, slackFile, shopLog, killFile, adminToken, targetsFile,
 	} {
 		if err := os.RemoveAll(d.file(name)); err != nil {
 			return err

@@ -14,10 +14,11 @@ import (
 const (
 	PlatformCommand    = "command"    // a supervisor and a folder of releases
 	PlatformKubernetes = "kubernetes" // a real control plane; see peers/plane
+	PlatformSwarm      = "swarm"      // a Docker Engine of the demo's own; see peers/dockerd
 )
 
 // Platforms are the values of Options.Platform.
-func Platforms() []string { return []string{PlatformCommand, PlatformKubernetes} }
+func Platforms() []string { return []string{PlatformCommand, PlatformKubernetes, PlatformSwarm} }
 
 // A platform is where the shop of a scene runs. It outlives Belay, and what it
 // says of itself never comes from Belay.
@@ -64,6 +65,8 @@ func newPlatform(name string, s site) (platform, error) {
 		return &commandPlatform{site: s}, nil
 	case PlatformKubernetes:
 		return &podsPlatform{site: s}, nil
+	case PlatformSwarm:
+		return &tasksPlatform{site: s}, nil
 	}
 	return nil, usage("platform %q: want one of %s", name, strings.Join(Platforms(), ", "))
 }
