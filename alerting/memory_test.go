@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/alerting"
 )
 
 // A memory is a journal for tests whose clock is not the wall's: a database
@@ -97,4 +98,23 @@ func (m *memory) Advance(_ context.Context, destination string, to belay.Seq) er
 	defer m.mu.Unlock()
 	m.cursors[destination] = max(m.cursors[destination], to)
 	return nil
+}
+
+// counted is a channel that counts what is posted.
+type counted struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counted) Notify(context.Context, alerting.Message) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return "ref", nil
+}
+
+func (c *counted) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
 }
