@@ -151,7 +151,7 @@ func (a *api) groups(w http.ResponseWriter, r *http.Request) {
 				continue
 			}
 			if byKey[g.Key] == nil {
-				byKey[g.Key] = &wireGroup{Labels: g.Labels, Receiver: named{g.Receiver}, RouteLabels: g.RouteLabels}
+				byKey[g.Key] = &wireGroup{Labels: set(g.Labels), Receiver: named{g.Receiver}, RouteLabels: set(g.RouteLabels)}
 			}
 			byKey[g.Key].Alerts = append(byKey[g.Key].Alerts, wire(x, g.MutedBy))
 		}
@@ -185,6 +185,14 @@ func wire(a Alert, mutedBy []string) wireAlert {
 		}
 	}
 	return out
+}
+
+// set writes an empty set, never null.
+func set(in map[string]string) map[string]string {
+	if in == nil {
+		return map[string]string{}
+	}
+	return in
 }
 
 // list writes an empty list, never null.
