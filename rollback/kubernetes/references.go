@@ -101,7 +101,7 @@ func environment(c corev1.Container, add func(kind, name string, optional *bool)
 // What there is to say of a reference besides its data.
 var (
 	errGone      = errors.New("it is gone")
-	errForbidden = errors.New("Belay may not read it")
+	errForbidden = errors.New("there is no permission to read it")
 )
 
 // referenced holds the data of references for some seconds: Revisions asks for

@@ -40,10 +40,7 @@ func (s *stream) run(ctx context.Context) error {
 		if began {
 			well, wait = time.Now(), 100*time.Millisecond
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil || errors.Is(err, errRelist) && began {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errRelist) && began {
 			continue
 		}
 		// An API server that has just started forbids everything until it has

@@ -25,11 +25,10 @@ const (
 // forgotten where it was. It returns an error when the workload is gone, or when
 // the API server is out of reach for Options.Lost.
 func (p *Platform) Watch(ctx context.Context, t belay.Target, emit func(belay.State)) error {
-	err := p.watch(ctx, t, emit)
-	if ctx.Err() != nil {
-		return nil
+	if err := p.watch(ctx, t, emit); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (p *Platform) watch(ctx context.Context, t belay.Target, emit func(belay.State)) error {
