@@ -160,11 +160,30 @@ func Parse(file string, text []byte) (Config, error) {
 // hashed tells two configurations apart that say something else.
 func (c *Config) hashed(text []byte) string {
 	texts := [][]byte{text}
-	for _, file := range append(slices.Clone(c.RuleFiles), c.Alerting.File) {
+	for _, file := range append(slices.Clone(c.RuleFiles), c.Alerting.File, c.Web.TokensFile, c.Web.ConfigFile) {
 		t, _ := os.ReadFile(file) // what cannot be read is a problem already
 		texts = append(texts, []byte(file), t)
 	}
 	return hash(texts...)
+}
+
+// leadsOut reports whether a symbolic link takes a file out of a folder in
+// which it seems to lie. A path that says .. says so openly.
+func leadsOut(dir, file string) bool {
+	home, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	real, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return false // reading it will say why
+	}
+	seems, err := filepath.Rel(dir, file)
+	if err != nil || !filepath.IsLocal(seems) {
+		return false
+	}
+	is, err := filepath.Rel(home, real)
+	return err == nil && !filepath.IsLocal(is)
 }
 
 func under(dir, path string) string {
@@ -215,6 +234,11 @@ func (c *Config) readRules(doc *strict.Doc, dir string) strict.Problems {
 			ps = append(ps, doc.At(fmt.Sprintf("rule_files %q: %v", g, err), "a path or a glob such as rules/*.yml", "rule_files", i))
 		case len(files) == 0 && !strings.ContainsAny(g, "*?["):
 			ps = append(ps, doc.At(fmt.Sprintf("no rule file %q", g), "a file that exists, or a glob such as rules/*.yml", "rule_files", i))
+		}
+		for _, file := range files {
+			if !filepath.IsAbs(g) && leadsOut(dir, file) {
+				ps = append(ps, doc.At(fmt.Sprintf("rule_files %q: %s leads out of the folder of this file", g, file), "files below that folder, or an absolute path", "rule_files", i))
+			}
 		}
 		c.matched[g] = len(files) > 0
 		c.RuleFiles = append(c.RuleFiles, files...)
