@@ -44,7 +44,7 @@ func Start(ctx context.Context) (*Engine, error) {
 	case os.Geteuid() != 0:
 		return nil, fmt.Errorf("%w: dockerd wants root", ErrMissing)
 	}
-	dir, err := os.MkdirTemp("", "belay-docker-") // short: the path of a socket may have 107 bytes
+	dir, err := os.MkdirTemp(memory(), "belay-docker-") // short: the path of a socket may have 107 bytes
 	if err != nil {
 		return nil, err
 	}

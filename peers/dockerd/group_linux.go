@@ -9,3 +9,14 @@ func ownGroup() *syscall.SysProcAttr {
 }
 
 func unmount(path string) { _ = syscall.Unmount(path, 0) }
+
+// memory is a folder in memory where there is plenty of it, otherwise "": an
+// engine waits for its disk after everything that it does.
+func memory() string {
+	const folder, plenty = "/dev/shm", 8 << 30
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(folder, &st); err != nil || st.Bavail*uint64(st.Bsize) < plenty { //nolint:gosec // a size is not negative
+		return ""
+	}
+	return folder
+}
