@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/belaydev/belay/rules"
 	"github.com/belaydev/belay/rules/anomaly"
 )
 
@@ -22,7 +23,7 @@ const maxDetectLine = 4096
 // detectCommand tries a detector on a series: samples in, one judgement a line out.
 func detectCommand(env *environment) *cobra.Command {
 	var c anomaly.Config
-	var direction, sensitivity string
+	var direction, sensitivity, file, alert string
 	cmd := &cobra.Command{
 		Use:   "detect < series.csv",
 		Short: "Try an anomaly detector on a series",
@@ -48,6 +49,13 @@ value that is empty or NaN. A header and further columns are skipped.`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			c.Direction, c.Sensitivity = anomaly.Direction(direction), anomaly.Sensitivity(sensitivity)
+			if file != "" || alert != "" {
+				own, err := ruleConfig(file, alert)
+				if err != nil {
+					return &exitError{code: exitUsage, err: err}
+				}
+				c = own
+			}
 			d, err := anomaly.New(c)
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
@@ -64,7 +72,37 @@ value that is empty or NaN. A header and further columns are skipped.`,
 	flags.StringVar(&direction, "direction", "both", "the side that is a problem: both, up or down")
 	flags.DurationVar(&c.Season, "season", 0, "how often the series repeats itself (default 24h; -1s: it does not)")
 	flags.IntVar(&c.MinSamples, "min-samples", 0, "samples before anything is judged (default 10)")
+	flags.StringVar(&file, "rules", "", "judge as a rule of this rule `file` does; with --alert")
+	flags.StringVar(&alert, "alert", "", "the `name` of that rule")
+	cmd.MarkFlagsRequiredTogether("rules", "alert")
+	for _, own := range []string{"budget", "sensitivity", "direction", "season", "min-samples"} {
+		cmd.MarkFlagsMutuallyExclusive("rules", own)
+	}
 	return cmd
+}
+
+// ruleConfig is what an anomaly rule of a file says of its detectors.
+func ruleConfig(file, alert string) (anomaly.Config, error) {
+	set, problems := rules.Load([]string{file})
+	if len(problems) > 0 {
+		return anomaly.Config{}, problems
+	}
+	var known []string
+	for _, g := range set.Groups {
+		for _, r := range g.Rules {
+			if r.Anomaly == nil {
+				continue
+			}
+			if r.Name == alert {
+				return *r.Anomaly, nil
+			}
+			known = append(known, r.Name)
+		}
+	}
+	if len(known) == 0 {
+		return anomaly.Config{}, fmt.Errorf("%s has no anomaly rule", file)
+	}
+	return anomaly.Config{}, fmt.Errorf("%s has no anomaly rule %q; it has: %s", file, alert, strings.Join(known, ", "))
 }
 
 // A judgedLine is one line of the output.

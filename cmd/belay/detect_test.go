@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +143,19 @@ func FuzzParseSample(f *testing.F) {
 			t.Errorf("%q is %s, %g", text, at, v)
 		}
 	})
+}
+
+func TestDetectJudgesAsARuleOfAFileDoes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	text := "groups:\n  - name: g\n    rules:\n      - alert: Up\n        anomaly: {expr: x, direction: down, budget: 0.5, season: none, min_samples: 20}\n      - alert: Plain\n        expr: x > 1\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ruleConfig(file, "Up")
+	if want := (anomaly.Config{Direction: anomaly.Down, Budget: 0.5, Season: -1, MinSamples: 20}); err != nil || c != want {
+		t.Errorf("got %+v, %v, want %+v", c, err, want)
+	}
+	if _, err := ruleConfig(file, "Plain"); err == nil || !strings.Contains(err.Error(), `no anomaly rule "Plain"; it has: Up`) {
+		t.Errorf("of a threshold: %v", err)
+	}
 }
