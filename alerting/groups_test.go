@@ -222,11 +222,12 @@ func (s *groupStage) silence(t *testing.T, sil belay.Silence) string {
 	return id
 }
 
-func (s *groupStage) said(receiver string) []string {
+// said is what the receiver "ops" heard.
+func (s *groupStage) said() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []string
-	for _, h := range s.heard[receiver] {
+	for _, h := range s.heard["ops"] {
 		out = append(out, fmt.Sprintf("firing [%s] resolved [%s]", h.firing, h.resolved))
 	}
 	return out
@@ -459,7 +460,7 @@ func TestARestartTellsNothingTwiceAndForgetsNoEnd(t *testing.T) {
 		first.post(t, sent("1", time.Time{}), sent("2", time.Time{}))
 		time.Sleep(2 * time.Second)
 		stop()
-		if diff := cmp.Diff([]string{"firing [12] resolved []"}, first.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [12] resolved []"}, first.said()); diff != "" {
 			t.Fatal(diff)
 		}
 		first.post(t, sent("1", time.Now())) // while nobody tells
@@ -467,7 +468,7 @@ func TestARestartTellsNothingTwiceAndForgetsNoEnd(t *testing.T) {
 		second := newGroupStage(t, ops, first.journal)
 		stop = start(t, second.run)
 		time.Sleep(time.Second)
-		if diff := cmp.Diff([]string{"firing [2] resolved [1]"}, second.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [2] resolved [1]"}, second.said()); diff != "" {
 			t.Errorf("the end in between: %s", diff)
 		}
 		stop()
@@ -477,11 +478,11 @@ func TestARestartTellsNothingTwiceAndForgetsNoEnd(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		third.post(t, sent("3", time.Time{}))
 		time.Sleep(10 * time.Second)
-		if got := third.said("ops"); got != nil {
+		if got := third.said(); got != nil {
 			t.Errorf("told again, or before group_interval was over: %q", got)
 		}
 		time.Sleep(time.Minute)
-		if diff := cmp.Diff([]string{"firing [23] resolved []"}, third.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [23] resolved []"}, third.said()); diff != "" {
 			t.Error(diff)
 		}
 		stop()
@@ -504,7 +505,7 @@ func TestAnAlertThatIsNotSentAgainEnds(t *testing.T) {
 			t.Errorf("%d alerts fire after resolve_timeout", n)
 		}
 		stop()
-		if diff := cmp.Diff([]string{"firing [1] resolved []", "firing [] resolved [1]"}, s.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [1] resolved []", "firing [] resolved [1]"}, s.said()); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -532,7 +533,7 @@ func TestAReceiverThatFailedHearsThePresentStateOnce(t *testing.T) {
 		s.mu.Unlock()
 		time.Sleep(40 * time.Second)
 		stop()
-		if diff := cmp.Diff([]string{"firing [23] resolved [1]"}, s.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [23] resolved [1]"}, s.said()); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -552,7 +553,7 @@ func TestWhatEndedBeforeAnybodyHeardOfItIsNotTold(t *testing.T) {
 		s.mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		stop()
-		if got := s.said("ops"); got != nil {
+		if got := s.said(); got != nil {
 			t.Errorf("%q", got)
 		}
 	})
@@ -565,7 +566,7 @@ func TestAlertsOfAServiceAreToldInItsIncidentOnly(t *testing.T) {
 		s.post(t, alerting.Incoming{Labels: map[string]string{"alertname": "A", "service": "checkout", "n": "1"}}, sent("2", time.Time{}))
 		time.Sleep(2 * time.Minute)
 		stop()
-		if diff := cmp.Diff([]string{"firing [2] resolved []"}, s.said("ops")); diff != "" {
+		if diff := cmp.Diff([]string{"firing [2] resolved []"}, s.said()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -74,10 +74,7 @@ func (s *Silences) Load(ctx context.Context) error {
 
 // Run follows what others write, until ctx ends.
 func (s *Silences) Run(ctx context.Context) error {
-	switch err := s.Load(ctx); {
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
+	if err := s.Load(ctx); ctx.Err() == nil && err != nil {
 		return fmt.Errorf("silences: %w", err)
 	}
 	s.mu.Lock()
