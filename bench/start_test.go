@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The binary as people get it, and how long it takes from exec to ready with
+// the configuration that docker-compose.yml gives it: on an empty folder, and
+// again on what the first start left behind.
+func BenchmarkBinarySizeAndStart(b *testing.B) {
+	dir := b.TempDir()
+	bin := filepath.Join(dir, "belay")
+	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/belaydev/belay/cmd/belay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	info, err := os.Stat(bin)
+	if err != nil {
+		b.Fatal(err)
+	}
+	listen := freeAddress(b)
+	config := sample(b, dir, listen)
+	var took []float64
+	for b.Loop() {
+		for range 11 {
+			took = append(took, start(b, bin, config, listen).Seconds()*1000)
+		}
+	}
+	size := float64(info.Size()) / 1e6
+	b.ReportMetric(size, "MB")
+	b.ReportMetric(median(took[1:]), "ready-ms")
+	b.ReportMetric(took[0], "first-ready-ms")
+	limit("stripped binary, MB", size, 100)
+	limit("start to ready, sample configuration, ms", median(took[1:]), 300)
+	limit("start to ready on an empty folder, ms", took[0], 300)
+}
+
+func limit(name string, ours, target float64) {
+	reached := "reached"
+	if ours > target {
+		reached = "not reached"
+	}
+	fmt.Printf("%s · %.1f · – · – · ≤ %.0f · %s\n", name, ours, target, reached)
+}
+
+func freeAddress(b *testing.B) string {
+	b.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// sample writes the demo's configuration with its files in a folder of ours.
+func sample(b *testing.B, dir, listen string) string {
+	b.Helper()
+	if err := os.CopyFS(filepath.Join(dir, "etc"), os.DirFS("../deploy/demo")); err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(dir, "etc", "belay.yml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := strings.NewReplacer("/data/", dir+"/data/", "127.0.0.1:9720", listen, "[/belay,", "["+filepath.Join(dir, "belay")+",", "/releases,", dir+"/releases,")
+	if err := os.WriteFile(file, []byte(r.Replace(string(text))), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return file
+}
+
+// start runs the binary until it is ready, and ends it.
+func start(b *testing.B, bin, config, listen string) time.Duration {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "run", "--config", config)
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	var took time.Duration
+	for ctx.Err() == nil {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listen+"/-/ready", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				took = time.Since(begin)
+				break
+			}
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait()
+	if took == 0 {
+		b.Fatal("it was never ready")
+	}
+	return took
+}
