@@ -39,6 +39,11 @@ func (p *Platform) Restore(ctx context.Context, op belay.Operation) error {
 			p.unstick(ctx, op)
 			return nil
 		case s.spent(op.ID):
+			// The history was read after the object: it may know of this very
+			// operation, applied by another Belay in between.
+			if now, err := p.read(ctx, false); err != nil || now.Object.GetResourceVersion() != s.Object.GetResourceVersion() {
+				continue
+			}
 			return fmt.Errorf("%s has done its work on %s before, and %s runs by now: %w", op.ID, p, s.Content.Short(), belay.ErrSuperseded)
 		case s.Content != op.Seen:
 			return fmt.Errorf("%s runs %s, not %s: %w", p, s.Content.Short(), op.Seen.Short(), belay.ErrSuperseded)
