@@ -85,7 +85,10 @@ func decideAll(b *testing.B, n int) []time.Duration {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = c.Run(ctx) })
 	seen := map[belay.ServiceID]bool{}
-	for ev, _ := range store.Tail(ctx, 0) { // until it knows what runs everywhere
+	for ev, err := range store.Tail(ctx, 0) { // until it knows what runs everywhere
+		if err != nil {
+			b.Fatal(err)
+		}
 		if ev.Ledger != nil && ev.Ledger.Revision.Content == v2.Content {
 			seen[ev.Service] = true
 		}

@@ -76,8 +76,8 @@ func settle(t *testing.T, inFlight int, test func(tw *town)) {
 }
 
 func (tw *town) people(ctx context.Context) {
-	for ev, _ := range tw.journal.Tail(ctx, 0) {
-		if ev.Rollback != nil {
+	for ev, err := range tw.journal.Tail(ctx, 0) {
+		if err == nil && ev.Rollback != nil {
 			_, _ = tw.journal.Append(ctx, "delivery/test", belay.AnySeq, belay.Event{
 				At: time.Now(), Kind: belay.KindDelivery, Reason: "told",
 				Delivery: &belay.Delivery{Destination: "test", Incident: ev.Rollback.Incident, Key: fmt.Sprint(ev.Seq), Result: "sent", Tells: ev.Seq},
@@ -143,8 +143,8 @@ func (tw *town) incident(name string, state belay.IncidentState, kind belay.Kind
 // newest returns the newest rollback of a service.
 func (tw *town) newest(name string) belay.Rollback {
 	var rb belay.Rollback
-	for ev, _ := range tw.journal.Read(tw.t.Context(), 0) {
-		if ev.Rollback != nil && ev.Rollback.Target.Service.Name == name {
+	for ev, err := range tw.journal.Read(tw.t.Context(), 0) {
+		if err == nil && ev.Rollback != nil && ev.Rollback.Target.Service.Name == name {
 			rb = *ev.Rollback
 		}
 	}
