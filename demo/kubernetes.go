@@ -19,7 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes"
+	typedapps "k8s.io/client-go/kubernetes/typed/apps/v1" // these two by themselves: the whole clientset is ten megabytes of program
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/belaydev/belay/peers/plane"
@@ -32,7 +33,8 @@ type podsPlatform struct {
 	site
 	plane   *plane.Plane
 	kubelet *plane.Kubelet
-	client  kubernetes.Interface
+	core    typedcore.CoreV1Interface
+	apps    typedapps.AppsV1Interface
 	port    string
 	stop    context.CancelFunc
 	watches sync.WaitGroup
@@ -57,7 +59,10 @@ func (p *podsPlatform) Start(ctx context.Context) (wiring, error) {
 	if p.plane, err = plane.Start(ctx, plane.Options{Programs: programs, Dir: p.Dir.file(planeDir)}); err != nil {
 		return wiring{}, err
 	}
-	if p.client, err = kubernetes.NewForConfig(p.plane.Config(plane.Admin)); err != nil {
+	if p.core, err = typedcore.NewForConfig(p.plane.Config(plane.Admin)); err != nil {
+		return wiring{}, err
+	}
+	if p.apps, err = typedapps.NewForConfig(p.plane.Config(plane.Admin)); err != nil {
 		return wiring{}, err
 	}
 	if _, p.port, err = net.SplitHostPort(p.Shop); err != nil {
@@ -94,10 +99,10 @@ func (p *podsPlatform) deploy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shopNamespace}}
-	if _, err := p.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+	if _, err := p.core.Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	deployments := p.client.AppsV1().Deployments(shopNamespace)
+	deployments := p.apps.Deployments(shopNamespace)
 	if _, err := deployments.Create(ctx, p.deployment(), metav1.CreateOptions{}); err != nil {
 		return err
 	}
@@ -146,7 +151,7 @@ func (p *podsPlatform) Release(ctx context.Context, version string) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.client.AppsV1().Deployments(shopNamespace).Patch(ctx, serviceName, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: "a-person"})
+	_, err = p.apps.Deployments(shopNamespace).Patch(ctx, serviceName, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: "a-person"})
 	return err
 }
 
@@ -157,10 +162,10 @@ func (p *podsPlatform) Changes() ([]releases.Change, error) { return p.record.al
 func (p *podsPlatform) watch(ctx context.Context) {
 	p.ready = map[types.UID]string{}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
-	p.follow(ctx, p.client.CoreV1().RESTClient(), "pods", &corev1.Pod{}, cache.ResourceEventHandlerFuncs{
+	p.follow(ctx, p.core.RESTClient(), "pods", &corev1.Pod{}, cache.ResourceEventHandlerFuncs{
 		AddFunc: p.seePod, UpdateFunc: func(_, now any) { p.seePod(now) }, DeleteFunc: p.losePod,
 	})
-	p.follow(ctx, p.client.AppsV1().RESTClient(), "deployments", &appsv1.Deployment{}, cache.ResourceEventHandlerFuncs{
+	p.follow(ctx, p.apps.RESTClient(), "deployments", &appsv1.Deployment{}, cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(now any) { p.record.see(nil, now) },
 		UpdateFunc: func(before, now any) { p.record.see(before, now) },
 	})
@@ -205,7 +210,7 @@ func (p *podsPlatform) losePod(last any) {
 // a revision in the Deployment's own history, and the other way round.
 func (p *podsPlatform) Stop(ctx context.Context) error {
 	var err error
-	if p.client != nil && len(p.record.all()) > 0 {
+	if p.apps != nil && len(p.record.all()) > 0 {
 		err = p.compareHistories(ctx)
 	}
 	if p.stop != nil {
@@ -227,7 +232,7 @@ func (p *podsPlatform) compareHistories(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	for {
-		d, err := p.client.AppsV1().Deployments(shopNamespace).Get(ctx, serviceName, metav1.GetOptions{})
+		d, err := p.apps.Deployments(shopNamespace).Get(ctx, serviceName, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}

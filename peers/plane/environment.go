@@ -89,7 +89,7 @@ func keyed(data map[string]string, key string, optional *bool, err error) (value
 }
 
 func (p *pod) configMap(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	found, err := p.kubelet.client.CoreV1().ConfigMaps(p.state.Namespace).Get(ctx, name, metav1.GetOptions{})
+	found, err := p.kubelet.client.ConfigMaps(p.state.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && optional != nil && *optional {
 		return nil, nil
 	}
@@ -100,7 +100,7 @@ func (p *pod) configMap(ctx context.Context, name string, optional *bool) (map[s
 }
 
 func (p *pod) secret(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	found, err := p.kubelet.client.CoreV1().Secrets(p.state.Namespace).Get(ctx, name, metav1.GetOptions{})
+	found, err := p.kubelet.client.Secrets(p.state.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && optional != nil && *optional {
 		return nil, nil
 	}

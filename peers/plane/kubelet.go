@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1" // by itself: the whole clientset is ten megabytes of program
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -40,7 +40,7 @@ type KubeletOptions struct {
 // does not know init containers, sidecars, volumes, start-up probes, hooks.
 type Kubelet struct {
 	options KubeletOptions
-	client  kubernetes.Interface
+	client  typedcore.CoreV1Interface
 	dir     string // of the logs of the pods' processes
 	network *network
 	nodes   []string
@@ -57,7 +57,7 @@ func (p *Plane) StartKubelet(ctx context.Context, opts KubeletOptions) (*Kubelet
 	if opts.Images == nil {
 		return nil, errors.New("plane: a kubelet needs a registry of images")
 	}
-	client, err := kubernetes.NewForConfig(p.Config(Admin))
+	client, err := typedcore.NewForConfig(p.Config(Admin))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (p *Plane) StartKubelet(ctx context.Context, opts KubeletOptions) (*Kubelet
 	}
 	ctx, k.stop = context.WithCancel(context.WithoutCancel(ctx))
 	_, controller := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.Everything()),
+		ListerWatcher: cache.NewListWatchFromClient(client.RESTClient(), "pods", metav1.NamespaceAll, fields.Everything()),
 		ObjectType:    &corev1.Pod{},
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { k.see(ctx, o) },
@@ -120,7 +120,7 @@ func (k *Kubelet) register(ctx context.Context, name string) error {
 			NodeInfo: corev1.NodeSystemInfo{OperatingSystem: "linux", KubeletVersion: "stand-in"},
 		},
 	}
-	nodes := k.client.CoreV1().Nodes()
+	nodes := k.client.Nodes()
 	made, err := nodes.Create(ctx, node, metav1.CreateOptions{})
 	if err != nil {
 		return ignoreExists(err)

@@ -118,7 +118,7 @@ func (p *pod) terminate(ctx context.Context) time.Duration {
 	}
 	c.process = nil
 	now, uid := int64(0), p.state.UID
-	err := p.kubelet.client.CoreV1().Pods(p.state.Namespace).Delete(ctx, p.state.Name, metav1.DeleteOptions{
+	err := p.kubelet.client.Pods(p.state.Namespace).Delete(ctx, p.state.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid},
 	})
 	if err != nil && !isGone(err) {

@@ -31,7 +31,7 @@ func labelsOf(node string) map[string]string {
 // room for it, or says why there is none, as the scheduler does.
 func (p *pod) schedule(ctx context.Context) time.Duration {
 	node, why := p.kubelet.place(p.state)
-	pods := p.kubelet.client.CoreV1().Pods(p.state.Namespace)
+	pods := p.kubelet.client.Pods(p.state.Namespace)
 	if node != "" {
 		err := pods.Bind(ctx, &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: p.state.Namespace, Name: p.state.Name, UID: p.state.UID},

@@ -25,7 +25,7 @@ func (p *pod) write(ctx context.Context, status corev1.PodStatus) error {
 	if string(patch) == p.reported {
 		return nil
 	}
-	_, err = p.kubelet.client.CoreV1().Pods(p.state.Namespace).Patch(ctx, p.state.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = p.kubelet.client.Pods(p.state.Namespace).Patch(ctx, p.state.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	if err != nil {
 		return err
 	}
