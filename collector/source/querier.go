@@ -92,7 +92,7 @@ func (s *Source) raw(ctx context.Context, selector string, start, end int64) (pr
 	}
 	m, ok := got.(model.Matrix)
 	if !ok {
-		return nil, asked(expr, fmt.Errorf("a %s is no matrix", got.Type()))
+		return nil, asked(expr, fmt.Errorf("its answer is %s, not a matrix", kind(got)))
 	}
 	out, err := matrix(expr, m)
 	if err != nil {

@@ -113,7 +113,7 @@ func (s *Source) Query(ctx context.Context, expr string, at time.Time) (promql.V
 	case *model.Scalar:
 		return promql.Vector{{T: int64(v.Timestamp), F: float64(v.Value)}}, nil
 	}
-	return nil, asked(expr, fmt.Errorf("a %s is no vector", value.Type()))
+	return nil, asked(expr, fmt.Errorf("its answer is %s, not a vector", kind(value)))
 }
 
 // QueryRange evaluates an expression at every step from start to end.
@@ -126,7 +126,7 @@ func (s *Source) QueryRange(ctx context.Context, expr string, start, end time.Ti
 	}
 	m, ok := value.(model.Matrix)
 	if !ok {
-		return nil, asked(expr, fmt.Errorf("a %s is no matrix", value.Type()))
+		return nil, asked(expr, fmt.Errorf("its answer is %s, not a matrix", kind(value)))
 	}
 	return matrix(expr, m)
 }
@@ -148,6 +148,14 @@ func matrix(expr string, m model.Matrix) (promql.Matrix, error) {
 
 // errHistogram says what the JSON of the HTTP API cannot carry whole.
 var errHistogram = errors.New("native histograms do not come over the HTTP API whole; ask for histogram_quantile or another function of them")
+
+// kind names the type of an answer, which may hold nothing at all.
+func kind(v model.Value) string {
+	if v == nil {
+		return "empty"
+	}
+	return "a " + v.Type().String()
+}
 
 func asked(expr string, err error) error { return fmt.Errorf("ask the source for %s: %w", expr, err) }
 
