@@ -51,7 +51,7 @@ const (
 	KindEnded       Kind = "rollback.ended"      // failed, superseded, fought, not recovered: see State
 	KindDelivery    Kind = "delivery.changed"    // stream "delivery/<destination>"
 	KindReview      Kind = "review.drafted"      // stream "review/<incident>"
-	KindClick       Kind = "click.judged"         // stream "click/<id>": what a person pressed in a message, and why it was refused
+	KindClick       Kind = "click.judged"        // stream "click/<id>": what a person pressed in a message, and why it was refused
 	KindPreexisting Kind = "deployment.repeated" // held content came back
 	KindSilence     Kind = "silence.changed"     // stream "silences"
 )
