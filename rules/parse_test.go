@@ -96,7 +96,7 @@ func TestAGoodFileBecomesGroupsAndRules(t *testing.T) {
 
 func TestFilesThatAreNotThereAreProblems(t *testing.T) {
 	_, problems := Load([]string{"testdata/nothing.yml", "testdata/nothing/*.yml"})
-	want := "testdata/nothing.yml: cannot be read: no such file or directory\n" +
+	want := "testdata/nothing.yml: cannot be read: no such file or directory; allowed: a rule file that this user may read\n" +
 		"testdata/nothing/*.yml: no file matches this pattern; allowed: a file, or a pattern that matches some"
 	if diff := cmp.Diff(want, problems.Error()); diff != "" {
 		t.Error(diff)

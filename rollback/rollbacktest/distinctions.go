@@ -14,17 +14,11 @@ import (
 // for being stuck from another.
 
 func (c *check) scaleIsNoDeployment() {
-	if c.Scale == nil {
-		c.Skip("the platform knows no scale")
-	}
 	content := c.deploy("v1", "a")
 	c.noDeployment("a change of scale", content, func() { c.Scale(c, 2) })
 }
 
 func (c *check) labelIsNoDeployment() {
-	if c.EditLabel == nil {
-		c.Skip("the platform knows no labels")
-	}
 	content := c.deploy("v1", "a")
 	c.noDeployment("an edited label", content, func() { c.EditLabel(c) })
 }
@@ -51,9 +45,6 @@ func (c *check) noDeployment(what string, content belay.Content, do func()) {
 // knowsItsOwn: the mark of an operation is on what it put there, survives what
 // is no deployment, and is gone with the next one.
 func (c *check) knowsItsOwn() {
-	if !rollback.CapabilitiesOf(c.Platform).Stamped {
-		c.Skip("the platform keeps no mark of who changed it, and says so")
-	}
 	good, bad := c.goodThenBad()
 	if st := c.converged(bad); st.Operation != "" {
 		c.Errorf("a person's deployment carries the operation %q", st.Operation)
@@ -80,9 +71,6 @@ func (c *check) knowsItsOwn() {
 }
 
 func (c *check) restoreKeepsScale() {
-	if c.Scale == nil || c.Instances == nil {
-		c.Skip("the platform knows no scale")
-	}
 	good, bad := c.goodThenBad()
 	c.Scale(c, 3) // an autoscaler, while the bad one runs
 	c.converged(bad)
