@@ -112,7 +112,7 @@ func run(out io.Writer, tests map[string][]string) error {
 	for i := range columns {
 		fmt.Fprintf(out, "  %c   ", 'A'+i)
 	}
-	fmt.Fprintf(out, "\n\n- is skipped: the platform has no such thing, or the test's harness cannot make it happen\n%s\n", strings.Join(said, ""))
+	fmt.Fprintf(out, "\n\n- is left out: the platform has no such thing, or the test's harness cannot make it happen\n%s\n", strings.Join(said, ""))
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	if failed > 0 || passed == 0 {
 		os.Exit(1)
