@@ -6,7 +6,7 @@ N        ?= 20
 T        ?= 1m
 PLATFORM ?= command
 ROW      ?= .
-PAIRS    ?= 1
+PAIRS    ?= 5
 export CGO_ENABLED ?= 0
 
 help: ## list the targets
@@ -24,6 +24,7 @@ kubernetes: ## the control plane that tests and the demo start: built once, abou
 test: ## the whole suite with the race detector, installing or naming what it needs
 	./scripts/test-deps
 	@test "$$BELAY_TEST_REQUIRE" != all || $(MAKE) kubernetes
+	CGO_ENABLED=1 $(GO) build -race ./... # first, so that no test runs beside the compiling of the most of it
 	{ CGO_ENABLED=1 $(GO) test -race -timeout 20m -json ./...; \
 	  $(GO) test -json -run Reload ./pipeline; } | $(GO) run ./scripts/testcount
 
@@ -53,8 +54,8 @@ conformance: ## every platform and each test of the conformance suite
 fuzz: ## each fuzz target for T
 	./scripts/fuzz $(T)
 
-bench: ## the Go benchmarks, and collecting beside Prometheus; ROW=REGEXP for some, PAIRS=N for more than one run
-	$(GO) test -run '^$$' -bench '$(ROW)' -benchmem $$($(GO) list ./... | grep -v /bench)
-	BELAY_BENCH_PAIRS=$(PAIRS) $(GO) test -run '^$$' -bench '$(ROW)' -benchtime 1x -timeout 30m -v ./bench
+bench: ## the Go benchmarks, collecting beside Prometheus, and the table of targets; ROW=REGEXP for some, PAIRS=N
+	{ $(GO) test -run '^$$' -bench '$(ROW)' -benchmem $$($(GO) list ./... | grep -v /bench); \
+	  BELAY_BENCH_PAIRS=$(PAIRS) $(GO) test -run '^$$' -bench '$(ROW)' -benchtime 1x -timeout 30m -v ./bench; } | $(GO) run ./scripts/benchtable
 
 .PHONY: help build demo kubernetes test lint scores vulncheck crash fuzz bench conformance

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +15,7 @@ import (
 
 // The binary as people get it, and how long it takes from exec to ready with
 // the configuration that docker-compose.yml gives it: on an empty folder, and
-// again on what the first start left behind.
+// again on what the first start left behind. Wanted: at most 100 MB, 300 ms.
 func BenchmarkBinarySizeAndStart(b *testing.B) {
 	dir := b.TempDir()
 	bin := filepath.Join(dir, "belay")
@@ -41,17 +40,6 @@ func BenchmarkBinarySizeAndStart(b *testing.B) {
 	b.ReportMetric(size, "MB")
 	b.ReportMetric(median(took[1:]), "ready-ms")
 	b.ReportMetric(took[0], "first-ready-ms")
-	limit("stripped binary, MB", size, 100)
-	limit("start to ready, sample configuration, ms", median(took[1:]), 300)
-	limit("start to ready on an empty folder, ms", took[0], 300)
-}
-
-func limit(name string, ours, target float64) {
-	reached := "reached"
-	if ours > target {
-		reached = "not reached"
-	}
-	fmt.Printf("%s · %.1f · – · – · ≤ %.0f · %s\n", name, ours, target, reached)
 }
 
 func freeAddress(b *testing.B) string {

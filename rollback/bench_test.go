@@ -34,7 +34,7 @@ func (d *decided) Restore(ctx context.Context, op belay.Operation) error {
 
 // From the decision (a person's order, which is journalled with a full sync) to
 // the first call of the platform: all guards, and the intent, journalled with a
-// full sync as well, on the real journal. Prints the row of `make bench`.
+// full sync as well, on the real journal.
 func BenchmarkDecisionToPlatform(b *testing.B) {
 	const services = 200
 	var took []time.Duration
@@ -45,11 +45,6 @@ func BenchmarkDecisionToPlatform(b *testing.B) {
 	at := func(q float64) float64 { return took[int(q*float64(len(took)-1))].Seconds() * 1000 }
 	b.ReportMetric(at(0.5), "p50-ms")
 	b.ReportMetric(at(0.99), "p99-ms")
-	reached := "reached"
-	if at(0.99) > 100 {
-		reached = "not reached"
-	}
-	fmt.Printf("\ndecision → first platform call, p99 ms · %.1f · – · – · ≤ 100 · %s\n", at(0.99), reached)
 }
 
 func decideAll(b *testing.B, n int) []time.Duration {
