@@ -24,8 +24,10 @@ func checkCommand(env *environment) *cobra.Command {
 every error as file:line: what is wrong; allowed: what is allowed. A file with
 the top-level key "groups" is a rule file, any other a configuration.`,
 		Example: "  belay check belay.yml\n  belay check --lint belay.yml rules/*.yml",
-		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				return usage("name the files to check: belay check FILE…")
+			}
 			bad := 0
 			for _, file := range files {
 				if !checkFile(cmd.Context(), env, file, lint) {
@@ -74,7 +76,7 @@ func checkFile(ctx context.Context, env *environment, file string, lint bool) bo
 			fmt.Fprintln(env.stdout, "lint: "+w.String())
 		}
 	}
-	fmt.Fprintf(env.stdout, "%s: %d services, %d scrape configs, %s\n", file, len(cfg.Services), len(cfg.Collector.ScrapeConfigs), countRules(cfg.Rules))
+	fmt.Fprintf(env.stdout, "%s: %s, %s, %s\n", file, count(len(cfg.Services), "service"), count(len(cfg.Collector.ScrapeConfigs), "scrape config"), countRules(cfg.Rules))
 	return true
 }
 
@@ -119,5 +121,5 @@ func countRules(set rules.Set) string {
 	if n == 0 {
 		return "0 rules"
 	}
-	return fmt.Sprintf("%d rules in %s", n, strings.Join(names, ", "))
+	return count(n, "rule") + " in " + strings.Join(names, ", ")
 }

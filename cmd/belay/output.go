@@ -233,3 +233,11 @@ func ago(t time.Time) string {
 		return fmt.Sprintf("%dd", int(d.Hours())/24)
 	}
 }
+
+// count says how many there are of a thing whose plural ends in s.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}

@@ -36,6 +36,7 @@ that this helped, and writes the post-incident review.`,
 		Example:       "  belay demo\n  belay check belay.yml\n  belay run --config belay.yml",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version(),
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -47,6 +48,7 @@ that this helped, and writes the post-incident review.`,
 		deployCommand(env), rollbackCommand(env), incidentCommand(env), reviewCommand(env),
 		serviceCommand(env), routeCommand(env), statusCommand(env), releasesCommand(env), detectCommand(env), versionCommand(env),
 	)
+	root.SetVersionTemplate(versionLine())
 	root.CompletionOptions.DisableDescriptions = false
 	return root
 }

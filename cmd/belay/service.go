@@ -47,7 +47,11 @@ func serviceText(s web.ServiceStatus) string {
 	var b strings.Builder
 	fact(&b, "service", s.Service.String())
 	fact(&b, "state", s.State+": "+s.Why)
-	fact(&b, "runs", orUnknown(s.Running)+" since "+moment(s.Since)+" UTC")
+	runs := orUnknown(s.Running)
+	if !s.Since.IsZero() {
+		runs += " since " + moment(s.Since) + " UTC"
+	}
+	fact(&b, "runs", runs)
 	fact(&b, "content", string(s.Running.Content))
 	fact(&b, "standing", string(s.Standing))
 	fact(&b, "platform", s.Platform)

@@ -26,6 +26,10 @@ func version() string {
 	return "devel"
 }
 
+func versionLine() string {
+	return fmt.Sprintf("belay %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func versionCommand(env *environment) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -33,7 +37,7 @@ func versionCommand(env *environment) *cobra.Command {
 		Example: "  belay version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintf(env.stdout, "belay %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprint(env.stdout, versionLine())
 			return nil
 		},
 	}

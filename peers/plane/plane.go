@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,6 +103,40 @@ func (p *Plane) PIDs() []int {
 		ids = append(ids, r.pid())
 	}
 	return ids
+}
+
+// KillAPIServer ends the API server without a warning, and returns what starts
+// the same program on the same data and port: that returns when it is ready, or
+// why it is not. No other method but Config may be called meanwhile.
+func (p *Plane) KillAPIServer() (start func(context.Context) error, err error) {
+	is := func(r *process) bool { return r.path == p.options.Programs.APIServer }
+	at := slices.IndexFunc(p.running, is)
+	if at < 0 {
+		return nil, errors.New("plane: no API server runs")
+	}
+	args := p.running[at].cmd.Args[1:]
+	kill := func() {
+		for _, r := range p.running {
+			if is(r) {
+				r.kill()
+			}
+		}
+		p.running = slices.DeleteFunc(p.running, is)
+	}
+	kill()
+	return func(ctx context.Context) error {
+		var err error
+		for range attempts {
+			kill() // what the attempt before has left
+			if err = p.run(ctx, p.options.Programs.APIServer, args...); err == nil {
+				err = p.awaitReady(ctx)
+			}
+			if err == nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("plane: %w", err)
+	}, nil
 }
 
 func (p *Plane) file(name string) string { return filepath.Join(p.Dir, name) }

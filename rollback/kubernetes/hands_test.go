@@ -235,7 +235,7 @@ func (h *hands) harness(t *testing.T) rollbacktest.Harness {
 		return func(t testing.TB, _ string) { h.setImage(t, "shop:"+tag) }
 	}
 	out := rollbacktest.Harness{
-		Platform: p, Target: target, Wait: 45 * time.Second,
+		Platform: p, Target: target, Wait: patience,
 		Deploy:       h.deploy,
 		DeployBroken: image("unheard-of"),
 		Breakages: []rollbacktest.Breakage{

@@ -167,17 +167,21 @@ func (c *cluster) grant(t testing.TB, ns, role string) {
 
 func (c *cluster) belay() *rest.Config { return c.plane.Config(belayUser) }
 
+// patience is for machines that do much else meanwhile, such as building the
+// other tests; what is waited for takes seconds.
+const patience = 2 * time.Minute
+
 // eventually looks until ok, and fails the test with what was seen last.
 func eventually(t testing.TB, what string, ok func() (bool, any)) {
 	t.Helper()
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		done, last := ok()
 		if done {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 45 s; last seen: %+v", what, last)
+			t.Fatalf("%s: not within %v; last seen: %+v", what, patience, last)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

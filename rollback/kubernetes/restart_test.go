@@ -1,14 +1,9 @@
 package kubernetes
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
+	"errors"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/belaydev/belay"
@@ -44,11 +39,25 @@ func TestTheAPIServerRestartsInTheMiddle(t *testing.T) {
 	if first := <-states; first.Revision.Content != bad {
 		t.Fatalf("Watch begins with %v", first)
 	}
-	h.wire.set(nil, func() error { h.wire.set(nil, nil); restartAPIServer(t, c); return errLost })
+	restarted := make(chan error, 1)
+	h.wire.set(nil, func() error {
+		h.wire.set(nil, nil)
+		start, err := c.plane.KillAPIServer()
+		if err != nil {
+			return err
+		}
+		go func() { restarted <- start(context.WithoutCancel(t.Context())) }()
+		return errLost
+	})
 	op := back("op-1", bad, good)
-	if err := p.Restore(t.Context(), op); err == nil {
-		t.Fatal("the answer was lost, and Restore returned nil")
+	if err := p.Restore(t.Context(), op); !errors.Is(err, errLost) {
+		t.Fatalf("the answer was lost, and Restore returned %v", err)
 	}
+	t.Cleanup(func() {
+		if err := <-restarted; err != nil {
+			t.Error(err)
+		}
+	})
 	eventually(t, "the operation is answered", func() (bool, any) { err := p.Restore(t.Context(), op); return err == nil, err })
 	eventually(t, "Watch tells of it", func() (bool, any) {
 		select {
@@ -70,33 +79,4 @@ func TestTheAPIServerRestartsInTheMiddle(t *testing.T) {
 	if n := h.wire.written(); n != 1 {
 		t.Errorf("%d patches were sent, want one", n)
 	}
-}
-
-// restartAPIServer kills it without a warning, and starts the same program with
-// the same arguments.
-func restartAPIServer(t *testing.T, c *cluster) {
-	for _, pid := range c.plane.PIDs() {
-		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-		if err != nil {
-			t.Errorf("the arguments of the API server cannot be read: %v", err)
-			return
-		}
-		var args []string
-		for _, a := range bytes.Split(bytes.TrimSuffix(line, []byte{0}), []byte{0}) {
-			args = append(args, string(a))
-		}
-		if filepath.Base(args[0]) != "kube-apiserver" {
-			continue
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Errorf("the API server cannot be killed: %v", err)
-			return
-		}
-		cmd := exec.CommandContext(context.Background(), args[0], args[1:]...) //nolint:gosec // the very program that ran
-		cmd.Dir = c.plane.Dir
-		eventually(t, "it starts anew", func() (bool, any) { err := cmd.Start(); return err == nil, err })
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		return
-	}
-	t.Error("no API server runs")
 }
