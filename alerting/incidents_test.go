@@ -105,7 +105,7 @@ func kinds(evs []belay.Event) []string {
 // returns that event.
 func await(t *testing.T, j belay.Journal, want func(belay.Event) bool) belay.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for ev, err := range j.Tail(ctx, 0) {
 		if err == nil && want(ev) {

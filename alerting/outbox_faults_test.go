@@ -120,7 +120,7 @@ func TestAKillAtAnyWriteLeavesOneParentAndOneReplyPerTurn(t *testing.T) {
 			s.says(belay.KindOpened, "opened")
 			s.rolls(belay.KindCountdown, belay.RollbackCountdown, "countdown")
 			s.says(belay.KindResolved, "resolved", resolve)
-			ctx, kill := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, kill := context.WithTimeout(t.Context(), time.Minute)
 			mortal := &mortalJournal{Journal: j, left: n, after: after, kill: kill}
 			o := newOutbox(t, mortal, to("slack:#ops", ch))
 			done := make(chan error, 1)

@@ -119,7 +119,7 @@ func awaitQuiet(t *testing.T, o *alerting.Outbox, j belay.Journal, destinations 
 // eventually polls for what has no signal.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("waited in vain until %s", what)
 		}

@@ -27,7 +27,7 @@ func startShop(t *testing.T, addr, version string, fault Fault) (stop func() err
 		return <-ended
 	}
 	t.Cleanup(func() { _ = stop() })
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if _, _, err := get(t, "http://"+addr+"/healthz"); err == nil {
 			return stop
 		}
@@ -146,7 +146,7 @@ func TestTheCrashingVersionLivesUntilItsFirstRequestAndASecondMore(t *testing.T)
 		if lived := time.Since(asked); lived < crashAfter/2 {
 			t.Errorf("it lived for %s after its first request", lived)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it does not crash")
 	}
 }

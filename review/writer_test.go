@@ -69,7 +69,7 @@ func start(t *testing.T, w *Writer) (stop func()) {
 // nextReview waits for a review in the journal.
 func nextReview(t *testing.T, j belay.Journal) belay.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for ev, err := range j.Tail(ctx, 0) {
 		if err != nil {

@@ -126,7 +126,7 @@ func TestMemoryIsAJournalLikeTheRealOne(t *testing.T) {
 		for ev, err := range j.Read(t.Context(), 1) {
 			note(ev.Seq, ev.Stream, ev.Pos, err == nil)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for ev, err := range j.Tail(ctx, 3) {
 			note(ev.Seq, err == nil)

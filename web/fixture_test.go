@@ -231,7 +231,7 @@ func (h *house) catchUp(t testing.TB) {
 		}
 		end = e.Seq
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for h.view.Seq() < end || !h.view.CaughtUp() {
 		select {
 		case <-deadline:

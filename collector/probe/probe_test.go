@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // load reads the text of a configuration.
 func load(t *testing.T, text string) ([]probe.Probe, strict.Problems) {

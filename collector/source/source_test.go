@@ -59,7 +59,7 @@ func victoria(t *testing.T) (*source.Source, time.Time) {
 	post(t, p.URL+"/api/v1/import/prometheus", lines.String())
 	post(t, p.URL+"/internal/force_flush", "")
 	s := open(t, p.URL, source.Options{})
-	for deadline := time.Now().Add(15 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		v, err := s.Query(t.Context(), "requests_total", end)
 		if err == nil && len(v) > 0 {
 			return s, end
@@ -164,7 +164,7 @@ func TestARealPrometheusServesAsSource(t *testing.T) {
 	p := peers.StartPrometheus(t, "global: {scrape_interval: 200ms}\nscrape_configs:\n- job_name: shop\n  static_configs: [{targets: [\"127.0.0.1:1\"]}]\n")
 	s := open(t, p.URL, source.Options{})
 	var at time.Time
-	for deadline := time.Now().Add(15 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		at = time.Now()
 		if v, err := s.Query(t.Context(), `count_over_time(up{job="shop"}[1m]) > 3`, at); err == nil && len(v) == 1 {
 			break

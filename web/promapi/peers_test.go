@@ -250,7 +250,7 @@ remote_write:
 func awaitExemplar(t *testing.T, server string) {
 	t.Helper()
 	address := server + "/api/v1/query_exemplars?query=asked_total&start=" + fmt.Sprint(time.Now().Add(-time.Minute).Unix()) + "&end=" + fmt.Sprint(time.Now().Add(time.Minute).Unix())
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if _, body := ask(t, address, nil); bytes.Contains(body, []byte(`"trace_id":"abc"`)) {
 			return
 		}
