@@ -142,8 +142,16 @@ func (b *base) fixed(next Config) error {
 
 // described is what the journal says of a configuration.
 func (c *Config) described() string {
-	return fmt.Sprintf("the configuration %s is in force, SHA-256 %s: %d services, %d rule groups, %d scrape configurations",
-		c.File, c.Hash, len(c.Services), len(c.Rules.Groups), len(c.Collector.ScrapeConfigs))
+	return fmt.Sprintf("the configuration %s is in force, SHA-256 %s: %s, %s, %s",
+		c.File, c.Hash, count(len(c.Services), "service"), count(len(c.Rules.Groups), "rule group"), count(len(c.Collector.ScrapeConfigs), "scrape configuration"))
+}
+
+// count says how many there are of a thing whose plural ends in s.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprint(n, " ", thing)
 }
 
 // hash returns 16 hex digits over texts.
