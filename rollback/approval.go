@@ -60,7 +60,9 @@ func (c *Controller) Approve(ctx context.Context, operation, plan, actor string)
 		return err
 	}
 	for _, w := range c.workers {
-		if done, err := w.approve(ctx, operation, plan, actor); done || err != nil {
+		var done bool
+		err := w.obey(ctx, func() (err error) { done, err = w.approve(ctx, operation, plan, actor); return err })
+		if done || err != nil {
 			return err
 		}
 	}
@@ -68,9 +70,7 @@ func (c *Controller) Approve(ctx context.Context, operation, plan, actor string)
 }
 
 func (w *worker) approve(ctx context.Context, operation, plan, actor string) (bool, error) {
-	w.orders.Lock()
-	defer w.orders.Unlock()
-	now, v := time.Now(), w.c.snapshot(w.svc.ID)
+	now, v := time.Now(), w.look()
 	rb := v.current()
 	switch {
 	case rb == nil || rb.ID != operation || rb.State != belay.RollbackAwaiting:
@@ -84,7 +84,7 @@ func (w *worker) approve(ctx context.Context, operation, plan, actor string) (bo
 	}
 	rb.State, rb.ApprovedBy = belay.RollbackPlanned, actor
 	rb.Reason = fmt.Sprintf("%s approved going back from %s to %s", actor, rb.From, rb.To)
-	err := w.c.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindApproved, Service: w.svc.ID, Actor: actor, Rollback: rb, Reason: rb.Reason})
+	err := w.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindApproved, Service: w.svc.ID, Actor: actor, Rollback: rb, Reason: rb.Reason})
 	w.nudge()
 	return true, err
 }

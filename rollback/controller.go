@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -169,35 +170,12 @@ func (c *Controller) snapshot(id belay.ServiceID) serviceView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := *c.view.service(id)
-	s.ledger, s.planned, s.told, s.open = clone(s.ledger), clone(s.planned), clone(c.view.told), clone(c.view.open)
+	s.ledger, s.planned, s.told, s.open = maps.Clone(s.ledger), maps.Clone(s.planned), maps.Clone(c.view.told), maps.Clone(c.view.open)
+	s.ends = map[string]belay.Seq{}
+	for _, stream := range []string{belay.TargetStream(id), belay.RollbackStream(id)} {
+		s.ends[stream] = c.view.pos[stream]
+	}
 	return s
-}
-
-func clone[K comparable, V any](m map[K]V) map[K]V {
-	out := make(map[K]V, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
-}
-
-// append writes events and waits until the controller itself has read them
-// back, so that the next step decides on what this one wrote. On a conflict
-// another writer was faster: the caller leaves, and looks again.
-func (c *Controller) append(ctx context.Context, stream string, events ...belay.Event) error {
-	c.mu.Lock()
-	expect := c.view.pos[stream]
-	c.mu.Unlock()
-	end, err := c.opts.Journal.Append(ctx, stream, expect, events...)
-	switch {
-	case err == nil:
-		return c.waitFolded(ctx, stream, end)
-	case errors.Is(err, belay.ErrConflict) || ctx.Err() != nil:
-		return err
-	}
-	c.log.Error("the journal cannot be written: nothing acts", "stream", stream, "err", err)
-	c.opts.Emergency("journal", fmt.Sprintf("Belay cannot write its journal (%v). It keeps watching, but it will not roll anything back until it can. It wanted to record: %s", err, events[0].Reason))
-	return err
 }
 
 func (c *Controller) waitFolded(ctx context.Context, stream string, pos belay.Seq) error {
@@ -239,10 +217,59 @@ type worker struct {
 	stateErr error
 	seen     bool
 
+	ends    map[string]belay.Seq // of the service's streams, when look was called last
 	soak    soakClock
 	history judgings
 	retry   backoff
 	refused map[string]time.Time // guard → when its refusal was last told
+}
+
+// look returns what the journal says of the service. What is decided on it is
+// written by append, and only if nobody has written anything since.
+func (w *worker) look() serviceView {
+	v := w.c.snapshot(w.svc.ID)
+	w.ends = maps.Clone(v.ends)
+	return v
+}
+
+// append writes what was decided after look, and waits until the controller
+// itself has read it back, so that the next step decides on what this one
+// wrote. On a conflict another writer was faster, whether or not the controller
+// knows of it by now: the caller leaves, and looks again.
+func (w *worker) append(ctx context.Context, stream string, events ...belay.Event) error {
+	c := w.c
+	end, err := c.opts.Journal.Append(ctx, stream, w.ends[stream], events...)
+	switch {
+	case err == nil:
+		w.ends[stream] = end
+		return c.waitFolded(ctx, stream, end)
+	case errors.Is(err, belay.ErrConflict) || ctx.Err() != nil:
+		return err
+	}
+	c.log.Error("the journal cannot be written: nothing acts", "stream", stream, "err", err)
+	c.opts.Emergency("journal", fmt.Sprintf("Belay cannot write its journal (%v). It keeps watching, but it will not roll anything back until it can. It wanted to record: %s", err, events[0].Reason))
+	return err
+}
+
+// obey does what a person asked for, while the worker does nothing. Where
+// another Belay has written meanwhile, all is looked at and done again.
+func (w *worker) obey(ctx context.Context, do func() error) error {
+	w.orders.Lock()
+	defer w.orders.Unlock()
+	for {
+		w.c.mu.Lock()
+		next := w.c.folded
+		w.c.mu.Unlock()
+		err := do()
+		if !errors.Is(err, belay.ErrConflict) {
+			return err
+		}
+		select {
+		case <-next: // what the other wrote comes, or came already
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (w *worker) nudge() {

@@ -406,6 +406,40 @@ func TestTwoBelaysMakeOneChange(t *testing.T) {
 	})
 }
 
+// Another Belay on the same journal takes a stop while this one asks the guards
+// for the last time. By the time this one writes its intent it has read the
+// stop; what it decided before counts no more all the same.
+func TestWhatAnotherBelayWroteWhileThisOneDecidedIsSeenToFirst(t *testing.T) {
+	play(t, autoPolicy, func(s *scene) {
+		s.platform.Deploy(v2)
+		time.Sleep(10 * time.Second)
+		s.breaks()
+		time.Sleep(5 * time.Second)
+		rb := s.expectState(belay.RollbackCountdown)
+		stopped := false
+		s.mu.Lock()
+		s.listing = func() {
+			if time.Now().Before(rb.VetoUntil) || stopped {
+				return
+			}
+			stopped = true
+			rb.State, rb.ClosedAt, rb.Reason = belay.RollbackStopped, time.Now(), "ann stopped it"
+			ev := belay.Event{At: time.Now(), Kind: belay.KindStop, Service: checkout, Actor: "ann", Rollback: &rb, Reason: rb.Reason}
+			if _, err := s.store.Append(context.Background(), belay.RollbackStream(checkout), belay.AnySeq, ev); err != nil {
+				s.t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		s.expectState(belay.RollbackStopped)
+		s.expectWrites(0)
+		if !stopped {
+			s.t.Error("the guards were not asked again")
+		}
+	})
+}
+
 func TestAnAnnouncementAddsWhoAndWhenToWhatThePlatformShows(t *testing.T) {
 	play(t, autoPolicy, func(s *scene) {
 		c := s.restart()

@@ -179,7 +179,7 @@ func (w *worker) markRolledBack(ctx context.Context, v serviceView, rb belay.Rol
 		if d.FinishedAt.IsZero() {
 			d.FinishedAt = now
 		}
-		if err := w.c.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindDeployment, Service: w.svc.ID, Deployment: &d, Reason: fmt.Sprintf("the deployment of %s was rolled back", d.To)}); err != nil {
+		if err := w.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindDeployment, Service: w.svc.ID, Deployment: &d, Reason: fmt.Sprintf("the deployment of %s was rolled back", d.To)}); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (w *worker) markRolledBack(ctx context.Context, v serviceView, rb belay.Rol
 
 func (w *worker) record(ctx context.Context, e belay.LedgerEntry, to belay.Standing, now time.Time, reason string) error {
 	e.Standing, e.Since = to, now
-	return w.c.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindLedger, Service: w.svc.ID, Ledger: &e, Reason: reason})
+	return w.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindLedger, Service: w.svc.ID, Ledger: &e, Reason: reason})
 }
 
 // stepDeployments notices when other content runs than the journal knows.
@@ -200,7 +200,7 @@ func (w *worker) stepDeployments(ctx context.Context, v serviceView, st belay.St
 		return w.deployed(ctx, v, d, now, fmt.Sprintf("%s runs; Belay sees it for the first time", st.Revision))
 	case running.To.Content == st.Revision.Content && running.FinishedAt.IsZero() && st.Progress == belay.Converged:
 		running.FinishedAt, running.Result = st.At, "succeeded"
-		return w.c.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindDeployment, Service: w.svc.ID, Deployment: running, Reason: fmt.Sprintf("%s has converged", running.To)})
+		return w.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: now, Kind: belay.KindDeployment, Service: w.svc.ID, Deployment: running, Reason: fmt.Sprintf("%s has converged", running.To)})
 	case running.To.Content == st.Revision.Content:
 		return nil
 	}
@@ -244,7 +244,7 @@ func (w *worker) deployed(ctx context.Context, v serviceView, d belay.Deployment
 		e.Service, e.Revision, e.Standing, e.Since = w.svc.ID, d.To, belay.Candidate, now
 		events = append(events, belay.Event{At: now, Kind: belay.KindLedger, Service: w.svc.ID, Ledger: &e, Reason: fmt.Sprintf("%s is a candidate until it has soaked", d.To)})
 	}
-	return w.c.append(ctx, belay.TargetStream(w.svc.ID), events...)
+	return w.append(ctx, belay.TargetStream(w.svc.ID), events...)
 }
 
 func deploymentID(d belay.Deployment) string {

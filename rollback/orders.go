@@ -86,9 +86,13 @@ func (c *Controller) Start(ctx context.Context, id belay.ServiceID, actor string
 	if err != nil {
 		return belay.Rollback{}, err
 	}
-	w.orders.Lock()
-	defer w.orders.Unlock()
-	now, v := time.Now(), c.snapshot(id)
+	var rb belay.Rollback
+	err = w.obey(ctx, func() (err error) { rb, err = w.begin(ctx, actor); return err })
+	return rb, err
+}
+
+func (w *worker) begin(ctx context.Context, actor string) (belay.Rollback, error) {
+	now, v := time.Now(), w.look()
 	if rb := v.current(); rb != nil && rb.State.Acting() {
 		return *rb, fmt.Errorf("%w: a rollback to %s is under way", ErrRefused, rb.To)
 	}
@@ -112,7 +116,8 @@ func (c *Controller) Stop(ctx context.Context, operation, actor, reason string) 
 		return err
 	}
 	for _, w := range c.workers {
-		done, err := w.stop(ctx, operation, actor, reason)
+		var done bool
+		err := w.obey(ctx, func() (err error) { done, err = w.stop(ctx, operation, actor, reason); return err })
 		if done || err != nil {
 			return err
 		}
@@ -121,9 +126,7 @@ func (c *Controller) Stop(ctx context.Context, operation, actor, reason string) 
 }
 
 func (w *worker) stop(ctx context.Context, operation, actor, reason string) (bool, error) {
-	w.orders.Lock()
-	defer w.orders.Unlock()
-	v := w.c.snapshot(w.svc.ID)
+	v := w.look()
 	rb := v.current()
 	if rb == nil || rb.ID != operation {
 		return false, nil
@@ -135,7 +138,7 @@ func (w *worker) stop(ctx context.Context, operation, actor, reason string) (boo
 	if reason != "" {
 		rb.Reason += ": " + reason
 	}
-	err := w.c.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: rb.ClosedAt, Kind: belay.KindStop, Service: w.svc.ID, Actor: actor, Rollback: rb, Reason: rb.Reason})
+	err := w.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: rb.ClosedAt, Kind: belay.KindStop, Service: w.svc.ID, Actor: actor, Rollback: rb, Reason: rb.Reason})
 	return true, err
 }
 
@@ -159,8 +162,7 @@ func (c *Controller) StopAll(ctx context.Context, actor, reason string) error {
 	for _, w := range c.workers {
 		v := c.snapshot(w.svc.ID)
 		if rb := v.current(); rb != nil && !rb.State.Acting() {
-			_, err := w.stop(ctx, rb.ID, actor, reason)
-			errs = append(errs, err)
+			errs = append(errs, w.obey(ctx, func() error { _, err := w.stop(ctx, rb.ID, actor, reason); return err }))
 		}
 	}
 	return errors.Join(errs...)
@@ -173,16 +175,18 @@ func (c *Controller) Release(ctx context.Context, id belay.ServiceID, content be
 	if err != nil {
 		return err
 	}
-	w.orders.Lock()
-	defer w.orders.Unlock()
-	for _, e := range c.snapshot(id).ledger {
+	return w.obey(ctx, func() error { return w.release(ctx, content, actor) })
+}
+
+func (w *worker) release(ctx context.Context, content belay.Content, actor string) error {
+	for _, e := range w.look().ledger {
 		if !e.Held || content != "" && e.Revision.Content != content && e.Revision.Version != string(content) {
 			continue
 		}
 		e.Held, e.Standing, e.Since, e.Epoch = false, belay.Candidate, time.Now(), e.Epoch+1
-		return c.append(ctx, belay.TargetStream(id), belay.Event{At: e.Since, Kind: belay.KindLedger, Service: id, Actor: actor, Ledger: &e, Reason: fmt.Sprintf("%s released the hold on %s", actor, e.Revision)})
+		return w.append(ctx, belay.TargetStream(w.svc.ID), belay.Event{At: e.Since, Kind: belay.KindLedger, Service: w.svc.ID, Actor: actor, Ledger: &e, Reason: fmt.Sprintf("%s released the hold on %s", actor, e.Revision)})
 	}
-	return fmt.Errorf("%w: nothing of %s is held", ErrRefused, id)
+	return fmt.Errorf("%w: nothing of %s is held", ErrRefused, w.svc.ID)
 }
 
 // Announce records what a pipeline says of a deployment. What really runs is
@@ -193,9 +197,11 @@ func (c *Controller) Announce(ctx context.Context, n Notice) error {
 	if err != nil {
 		return err
 	}
-	w.orders.Lock()
-	defer w.orders.Unlock()
-	now, v := time.Now(), c.snapshot(n.Service)
+	return w.obey(ctx, func() error { return w.announce(ctx, n) })
+}
+
+func (w *worker) announce(ctx context.Context, n Notice) error {
+	now, v := time.Now(), w.look()
 	d := v.latest()
 	if n.Phase == "start" {
 		d = &belay.Deployment{Service: n.Service, StartedAt: now}
@@ -217,5 +223,5 @@ func (c *Controller) Announce(ctx context.Context, n Notice) error {
 	case "fail":
 		d.FinishedAt, d.Result, reason = now, "failed", fmt.Sprintf("the deployment of %s has failed, says its pipeline", d.To)
 	}
-	return c.append(ctx, belay.TargetStream(n.Service), belay.Event{At: now, Kind: belay.KindDeployment, Service: n.Service, Actor: n.Actor, Deployment: d, Reason: reason})
+	return w.append(ctx, belay.TargetStream(n.Service), belay.Event{At: now, Kind: belay.KindDeployment, Service: n.Service, Actor: n.Actor, Deployment: d, Reason: reason})
 }

@@ -51,6 +51,23 @@ type scene struct {
 	deaf      bool   // no channel confirms anything
 	foreign   string // why what the alerts rest on is not Belay's own
 	silenced  string // which silence mutes the alerts
+	listing   func() // called when the platform is asked for revisions
+}
+
+// slow is the scene's platform, which takes its time to list revisions.
+type slow struct {
+	*rollbacktest.Fake
+	s *scene
+}
+
+func (p slow) Revisions(ctx context.Context, t belay.Target) ([]belay.Revision, error) {
+	p.s.mu.Lock()
+	listing := p.s.listing
+	p.s.mu.Unlock()
+	if listing != nil {
+		listing()
+	}
+	return p.Fake.Revisions(ctx, t)
 }
 
 // play runs a test in a bubble where v1 is deployed and known to be good.
@@ -106,7 +123,7 @@ func (s *scene) load() rollback.Policy {
 func (s *scene) start() *rollback.Controller {
 	s.t.Helper()
 	c, err := rollback.New([]rollback.Service{{
-		ID: checkout, Policy: s.load(), PlatformName: "fake", Platform: s.platform,
+		ID: checkout, Policy: s.load(), PlatformName: "fake", Platform: slow{s.platform, s},
 		Match: func(ls labels.Labels) bool { return ls.Get("service") == "checkout" },
 	}}, rollback.Options{
 		Journal: s.journal, Alerts: s.presentAlerts, Judgements: s.presentJudgements,

@@ -20,14 +20,14 @@ func (w *worker) step(ctx context.Context, now time.Time) error {
 	w.observe()
 	st, seen := w.watched()
 	if seen {
-		if err := w.stepDeployments(ctx, w.c.snapshot(w.svc.ID), st, now); err != nil {
+		if err := w.stepDeployments(ctx, w.look(), st, now); err != nil {
 			return err
 		}
-		if err := w.stepLedger(ctx, w.c.snapshot(w.svc.ID), st, now); err != nil {
+		if err := w.stepLedger(ctx, w.look(), st, now); err != nil {
 			return err
 		}
 	}
-	v := w.c.snapshot(w.svc.ID)
+	v := w.look()
 	rb := v.current()
 	if rb == nil {
 		return w.consider(ctx, v, now)
@@ -218,7 +218,7 @@ func (w *worker) replan(ctx context.Context, old, plan belay.Rollback, now time.
 	if old.ID != plan.ID {
 		events = append([]belay.Event{{At: now, Kind: belay.KindRefused, Service: w.svc.ID, Rollback: &old, Reason: old.Reason}}, events...)
 	}
-	return w.c.append(ctx, belay.RollbackStream(w.svc.ID), events...)
+	return w.append(ctx, belay.RollbackStream(w.svc.ID), events...)
 }
 
 // act asks the platform, once more if need be: the operation's id makes twice
@@ -351,7 +351,7 @@ func (w *worker) end(ctx context.Context, rb belay.Rollback, state belay.Rollbac
 }
 
 func (w *worker) tell(ctx context.Context, kind belay.Kind, rb belay.Rollback, now time.Time) error {
-	return w.c.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: now, Kind: kind, Service: w.svc.ID, Actor: rb.OrderedBy, Rollback: &rb, Reason: rb.Reason})
+	return w.append(ctx, belay.RollbackStream(w.svc.ID), belay.Event{At: now, Kind: kind, Service: w.svc.ID, Actor: rb.OrderedBy, Rollback: &rb, Reason: rb.Reason})
 }
 
 // backoff spaces repeated tries: at once, then 1 s, doubled up to 30 s.

@@ -28,6 +28,7 @@ type serviceView struct {
 	planned     map[string]belay.Seq      // rollback id → event that says what is planned
 	told        map[string]belay.Seq      // the view's
 	open        map[string]belay.Incident // the view's
+	ends        map[string]belay.Seq      // of the streams that are about the service, when this was so
 }
 
 func newView() *view {
