@@ -63,12 +63,20 @@ func (s *Service) ReadStatus() (Status, error) {
 // is an error when nothing is current. Changes that were cut short, or made by
 // hand, get their line in the log.
 func (s *Service) State() (command.StateReport, error) {
+	if _, err := os.Stat(s.dir); err != nil {
+		return command.StateReport{}, fmt.Errorf("there is no service %s: %w", s.name, err)
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return command.StateReport{}, err
+	}
+	defer unlock()
 	r, err := s.report()
 	if err != nil {
 		return command.StateReport{}, err
 	}
-	// In this order: what a supervisor wrote that has died since is removed by
-	// the next one, as soon as that lives.
+	// What a supervisor wrote that has died since is removed by the next one in
+	// the moment in which that lives: claim holds the lock as well.
 	_, alive := s.supervisor()
 	st, err := s.ReadStatus()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -84,14 +92,6 @@ func (s *Service) State() (command.StateReport, error) {
 // report is State without progress, under the lock.
 func (s *Service) report() (command.StateReport, error) {
 	var r command.StateReport
-	if _, err := os.Stat(s.dir); err != nil {
-		return r, fmt.Errorf("there is no service %s: %w", s.name, err)
-	}
-	unlock, err := s.lock()
-	if err != nil {
-		return r, err
-	}
-	defer unlock()
 	now, log, err := s.settle()
 	if err != nil {
 		return r, err

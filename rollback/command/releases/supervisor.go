@@ -93,26 +93,41 @@ func (s *Service) claim(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Somebody who only asks whether we live holds it for a moment.
-	for range 50 {
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil || ctx.Err() != nil {
-			break
+	// Somebody who only asks whether we live holds it for a moment. A change
+	// that is under way is waited for.
+	for tries := 0; tries < 50; time.Sleep(10 * time.Millisecond) {
+		if err = s.live(f); err == nil {
+			return f, nil
 		}
-		time.Sleep(10 * time.Millisecond)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, errBusy) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("supervise %s: %w", s.name, err), f.Close())
+		}
+		if !errors.Is(err, errBusy) {
+			tries++
+		}
 	}
+	return nil, errors.Join(fmt.Errorf("supervise %s: another supervisor is running: %w", s.name, err), f.Close())
+}
+
+// live takes the lock of the supervisor's file and takes away what the one
+// before has left, so that nobody sees the one without the other.
+func (s *Service) live(f *os.File) error {
+	unlock, err := s.lock()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("supervise %s: another supervisor is running: %w", s.name, err), f.Close())
+		return err
+	}
+	defer unlock()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return err
 	}
 	if err := os.Remove(s.Path("status.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.Join(err, f.Close())
+		return err
 	}
 	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return err
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
 }
 
 // watch is a supervisor at work. Only Run's goroutine touches it.
