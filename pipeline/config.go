@@ -54,7 +54,7 @@ type Config struct {
 // Global are Belay's own keys of `global`; Prometheus's are the collector's.
 type Global struct {
 	Evaluation  string         `yaml:"evaluation"`   // judge when samples arrive, or at evaluation_interval alone; one of on_scrape, interval
-	MinInterval model.Duration `yaml:"min_interval"` // a group is judged at most this often
+	MinInterval model.Duration `yaml:"min_interval"` // a group is judged at most this often, on average
 	ExternalURL string         `yaml:"external_url"` // where people reach the pages; links in messages lead there
 }
 

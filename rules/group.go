@@ -30,7 +30,8 @@ type group struct {
 	mu       sync.Mutex // guards what follows, and the states of the rules
 	lastEval time.Time
 	took     time.Duration
-	retry    bool // a change could not be journalled
+	pace     time.Time // samples are judged from then on
+	retry    bool      // a change could not be journalled
 	rules    []*ruleState
 }
 
@@ -151,9 +152,26 @@ func (g *group) turn(ctx context.Context) bool {
 	g.evaluate(ctx, ts)
 	took := time.Since(start)
 	g.duration.Observe(took.Seconds())
-	g.locked(func() { g.lastEval, g.took = ts, took })
+	g.locked(func() { g.keepPace(ts); g.lastEval, g.took = ts, took })
 	g.end()
 	return ctx.Err() == nil
+}
+
+// keepPace notes an evaluation, and with it from when on samples are judged
+// again. On average min_interval is kept, but one evaluation may follow another
+// sooner. Were that not so, then with a scrape in each min_interval one that
+// comes late (or the evaluation at the start, which none brought) would put off
+// all that follow: each would wait until min_interval has passed since an
+// evaluation that was late itself.
+func (g *group) keepPace(ts time.Time) {
+	least := g.e.options().MinInterval
+	g.pace = g.pace.Add(least)
+	switch {
+	case g.pace.Before(ts):
+		g.pace = ts
+	case g.pace.After(ts.Add(least)):
+		g.pace = ts.Add(least)
+	}
 }
 
 // begin takes over the samples that wait, and returns when the first of them
@@ -187,9 +205,11 @@ func (g *group) due() time.Time {
 		return time.Time{}
 	}
 	due := g.lastEval.Add(g.interval)
-	soon := g.lastEval.Add(g.e.options().MinInterval)
-	if (waits || g.retry) && soon.Before(due) {
+	if soon := g.lastEval.Add(g.e.options().MinInterval); g.retry && soon.Before(due) {
 		due = soon
+	}
+	if waits && g.pace.Before(due) {
+		due = g.pace
 	}
 	for _, st := range g.rules {
 		for _, a := range st.alerts {

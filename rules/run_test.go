@@ -72,7 +72,7 @@ func TestAnAlertFiresAtTheEndOfForWithoutNewSamples(t *testing.T) {
 	})
 }
 
-func TestScrapesInQuickSuccessionBecomeOneEvaluation(t *testing.T) {
+func TestScrapesInQuickSuccessionAreJudgedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		var n atomic.Int64
@@ -80,19 +80,47 @@ func TestScrapesInQuickSuccessionBecomeOneEvaluation(t *testing.T) {
 		running(t, e)
 		time.Sleep(5 * time.Second)
 		n.Store(0)
-		for range 100 {
-			e.Touched(touchedNames("errors", "up"), time.Now())
-			time.Sleep(9 * time.Millisecond)
+		touch := func(span time.Duration) {
+			for range span / (10 * time.Millisecond) {
+				e.Touched(touchedNames("errors", "up"), time.Now())
+				time.Sleep(10 * time.Millisecond)
+			}
+			synctest.Wait()
 		}
+		touch(990 * time.Millisecond)
+		same(t, "at once, and once more for what came right after", int64(2), n.Load())
+		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
-		same(t, "in one second", int64(1), n.Load())
-		time.Sleep(100 * time.Millisecond)
-		synctest.Wait()
-		same(t, "and the rest at once after it", int64(2), n.Load())
+		same(t, "and the rest when min_interval has passed", int64(3), n.Load())
+		time.Sleep(5 * time.Second)
+		n.Store(0)
+		touch(19900 * time.Millisecond)
+		same(t, "at 0 s twice, and then each second", int64(21), n.Load())
+		time.Sleep(time.Second)
+		n.Store(2)
 		e.Touched(touchedNames("requests"), time.Now())
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		same(t, "other metrics do not count", int64(2), n.Load())
+	})
+}
+
+func TestALateScrapeDoesNotPutOffThoseThatFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var n atomic.Int64
+		e := w.load(errorsRule, func(o *Options) { o.Targets = nil; evaluations(o, &n) })
+		running(t, e)
+		time.Sleep(5 * time.Second)
+		n.Store(0)
+		begin := time.Now()
+		for i := range 60 { // once in min_interval, each third one late
+			late := time.Duration(i%3/2) * 200 * time.Millisecond
+			time.Sleep(time.Until(begin.Add(time.Duration(i)*time.Second + late)))
+			e.Touched(touchedNames("errors"), time.Now())
+			synctest.Wait()
+			same(t, "judged at once", int64(i+1), n.Load())
+		}
 	})
 }
 

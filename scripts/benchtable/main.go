@@ -31,7 +31,12 @@ type row struct {
 var table = []row{
 	{"CPU per rule evaluation, 24 k and 100 k series, against upstream PromQL", nil},
 	{"CPU of 1 000 rules over 24 k series, whole process, against Prometheus", nil},
-	{"scrape committed → receiver has accepted, against Prometheus and Alertmanager", nil},
+	{"scrape committed → receiver has accepted, against Prometheus and Alertmanager, tuned", []line{
+		{"p95, ms", "ScrapeToMessage", "ours-page-p95-ms", "", 1, 250},
+		{"p95, ms, as a ratio", "ScrapeToMessage", "ours-page-p95-ms", "theirs-page-p95-ms", 1, 0.25},
+		{"from the fault itself, p50, ms", "ScrapeToMessage", "ours-fault-p50-ms", "theirs-fault-p50-ms", 1, 0},
+		{"from the fault itself, p95, ms", "ScrapeToMessage", "ours-fault-p95-ms", "theirs-fault-p95-ms", 1, 0},
+	}},
 	{"collecting 100 k series every 15 s, against Prometheus", []line{
 		{"keep all, CPU-s/min", "Collecting100kSeries", "all-cpu-s/min", "theirs-cpu-s/min", 1, 1.1},
 		{"keep all, MiB", "Collecting100kSeries", "all-MiB", "theirs-MiB", 1, 1.1},
