@@ -340,6 +340,9 @@ func parseMatchers(in []string) (amlabels.Matchers, error) {
 		if err != nil {
 			return nil, fmt.Errorf("matcher %s: %w", text, err)
 		}
+		if m.Name == "" {
+			return nil, fmt.Errorf("matcher %s: the name of its label is empty", text)
+		}
 		out = append(out, m)
 	}
 	return out, nil

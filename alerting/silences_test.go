@@ -104,6 +104,7 @@ func TestWhatIsNoSilenceIsRefused(t *testing.T) {
 		"without matchers":           {EndsAt: now.Add(time.Hour)},
 		"that mutes everything":      hush(`a=~".*"`, now, time.Hour),
 		"with half a matcher":        hush(`a`, now, time.Hour),
+		"on a label without a name":  hush(`""!~"$"`, now, time.Hour),
 		"with a regex that is none":  hush(`a=~"("`, now, time.Hour),
 		"that ends before it starts": hush(`a="b"`, now, -time.Second),
 		"that is over":               hush(`a="b"`, now.Add(-2*time.Hour), time.Hour),

@@ -136,16 +136,14 @@ func (f figures) judge(l line) (string, bool) {
 		of, ratio = number(theirs), number(judged)
 	}
 	target, verdict := "≤ "+number(l.limit), "reached"
+	if l.limit == none {
+		target = "0"
+	}
 	switch {
 	case l.limit == 0:
 		target, verdict = "–", "printed"
-	case l.limit == none:
-		target = "0"
-		fallthrough
-	default:
-		if judged > l.limit {
-			verdict = "not reached"
-		}
+	case judged > l.limit:
+		verdict = "not reached"
 	}
 	return strings.Join([]string{number(ours), of, ratio, target, verdict}, " · "), verdict != "not reached"
 }
