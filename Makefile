@@ -26,7 +26,7 @@ test: ## the whole suite with the race detector, installing or naming what it ne
 	@test "$$BELAY_TEST_REQUIRE" != all || $(MAKE) kubernetes
 	CGO_ENABLED=1 $(GO) build -race ./... # first, so that no test runs beside the compiling of the most of it
 	{ CGO_ENABLED=1 $(GO) test -race -timeout 20m -json ./...; \
-	  $(GO) test -json -run Reload ./pipeline; } | $(GO) run ./scripts/testcount
+	  $(GO) test -json -run Reload ./collector ./pipeline; } | $(GO) run ./scripts/testcount
 
 lint: bin/golangci-lint ## formatters, golangci-lint, import laws
 	bin/golangci-lint fmt --diff

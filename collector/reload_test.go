@@ -35,7 +35,7 @@ func TestFiftyReloadsUnderScrapingLoseNoSample(t *testing.T) {
 		case bad:
 			text += job("broken", other.address(), "scheme: https", "tls_config: {ca_file: nowhere.pem}")
 		case i%2 == 0:
-			text += job("other", other.address(), fmt.Sprintf("sample_limit: %d", 10+i))
+			text += job("other", other.address(), fmt.Sprintf("sample_limit: %d", 10+i), "scrape_interval: "+changedEvery)
 		}
 		err := r.Reload(reloaded(t, first, text))
 		if bad != (err != nil) {

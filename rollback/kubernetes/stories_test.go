@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/belaydev/belay"
@@ -262,14 +263,25 @@ func TestAStatefulSetIsStuckOnItsBrokenPodUntilThatIsEvicted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.wire.set(sync.OnceFunc(func() { h.touch(t, "shop-1") }), nil) // it crashes once more, between reading and evicting
 	if err := permitted.Restore(t.Context(), back("op-1", bad, good)); err != nil {
 		t.Fatal(err)
 	}
+	h.wire.set(nil, nil)
 	if c := converged(t, p, "1"); c != good {
 		t.Errorf("%s runs, want %s", c, good)
 	}
 	if now, err := h.admin.CoreV1().Pods(h.ns).Get(t.Context(), "shop-0", metav1.GetOptions{}); err != nil || now.UID != healthy.UID {
 		t.Errorf("the healthy pod was replaced: %v", err)
+	}
+}
+
+// touch gives a pod another resourceVersion.
+func (h *hands) touch(t testing.TB, pod string) {
+	t.Helper()
+	_, err := h.admin.CoreV1().Pods(h.ns).Patch(t.Context(), pod, types.MergePatchType, []byte(`{"metadata":{"annotations":{"touched":"yes"}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

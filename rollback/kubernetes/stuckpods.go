@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/belaydev/belay"
 )
@@ -73,8 +76,9 @@ func (p *Platform) noticed(ctx context.Context) (seen, error) {
 	}
 }
 
-// evict asks for the eviction of a pod exactly as it was seen: one that got
-// ready meanwhile stays.
+// evict asks for the eviction of a pod exactly as it was seen, so that one that
+// got ready meanwhile stays. A pod that crashes again and again changes under
+// the hands of whoever read it, so it is read once more and judged anew.
 func (p *Platform) evict(ctx context.Context, pod *corev1.Pod) error {
 	dyn, err := p.client()
 	if err != nil {
@@ -82,7 +86,46 @@ func (p *Platform) evict(ctx context.Context, pod *corev1.Pod) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	order := &unstructured.Unstructured{Object: map[string]any{
+	pods := dyn.Resource(podResource).Namespace(pod.Namespace)
+	for range tries {
+		_, err = pods.Create(ctx, eviction(pod), metav1.CreateOptions{}, "eviction")
+		if apierrors.IsTooManyRequests(err) {
+			return fmt.Errorf("a PodDisruptionBudget forbids it: %w", err)
+		}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if pod, err = stillStuck(ctx, pods, pod); pod == nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it changed each of %d times between reading and evicting", tries)
+}
+
+// stillStuck reads the pod once more: nil when it is on its way out already, or
+// gone, or ready by now. The right to list pods is the only one that is needed.
+func stillStuck(ctx context.Context, pods dynamic.ResourceInterface, pod *corev1.Pod) (*corev1.Pod, error) {
+	found, err := pods.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + pod.Name})
+	if err != nil || len(found.Items) == 0 {
+		return nil, err
+	}
+	var now corev1.Pod
+	switch err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.Items[0].Object, &now); {
+	case err != nil:
+		return nil, err
+	case now.UID != pod.UID || now.DeletionTimestamp != nil:
+		return nil, nil
+	case ready(now):
+		return nil, errReady
+	}
+	return &now, nil
+}
+
+// errReady is why a pod that was to be evicted is left alone.
+var errReady = errors.New("it has become ready")
+
+func eviction(pod *corev1.Pod) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "policy/v1",
 		"kind":       "Eviction",
 		"metadata":   map[string]any{"name": pod.Name, "namespace": pod.Namespace},
@@ -90,9 +133,4 @@ func (p *Platform) evict(ctx context.Context, pod *corev1.Pod) error {
 			"preconditions": map[string]any{"uid": string(pod.UID), "resourceVersion": pod.ResourceVersion},
 		},
 	}}
-	_, err = dyn.Resource(podResource).Namespace(pod.Namespace).Create(ctx, order, metav1.CreateOptions{}, "eviction")
-	if apierrors.IsTooManyRequests(err) {
-		return fmt.Errorf("a PodDisruptionBudget forbids it: %w", err)
-	}
-	return err
 }
