@@ -100,6 +100,9 @@ func evidence(p *Plan, _ time.Time) (string, string) {
 }
 
 func freshData(p *Plan, now time.Time) (string, string) {
+	if p.Trigger == nil {
+		return "no alert, so no data that could be fresh", ""
+	}
 	age := now.Sub(p.Trigger0().DataAt)
 	if age > p.StaleAfter {
 		return fmt.Sprintf("the data behind %s is older than %s", p.Trigger0().Rule, readable(p.StaleAfter)), ""
@@ -112,6 +115,9 @@ func freshData(p *Plan, now time.Time) (string, string) {
 func provenance(p *Plan, _ time.Time) (string, string) {
 	if p.Foreign != "" {
 		return p.Trigger0().Rule + " " + p.Foreign + "; only what Belay itself scraped and judged lets it act alone", ""
+	}
+	if p.Trigger == nil {
+		return "", "no alert rests on what others sent in"
 	}
 	return "", "Belay scraped and judged it itself"
 }
