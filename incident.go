@@ -181,6 +181,17 @@ type Silence struct {
 	Comment   string    `json:"comment"`
 }
 
+// State returns "pending", "active" or "expired", as Alertmanager names them.
+func (s Silence) State(now time.Time) string {
+	switch {
+	case now.Before(s.StartsAt):
+		return "pending"
+	case now.Before(s.EndsAt):
+		return "active"
+	}
+	return "expired"
+}
+
 // A Review names the files of a post-incident review.
 type Review struct {
 	Incident string   `json:"incident"`

@@ -160,7 +160,7 @@ func (s *Silences) change(want belay.Silence, now time.Time) ([]belay.Event, err
 			return nil, fmt.Errorf("silence %s: %w", cut(want.ID, 100), ErrUnknownSilence)
 		case inPlace(old.Silence, want, now):
 			return []belay.Event{silenceEvent(want, now, want.CreatedBy+" changed a silence of ")}, nil
-		case SilenceState(old.Silence, now) != "expired":
+		case old.Silence.State(now) != "expired":
 			events = append(events, silenceEvent(endedAt(old.Silence, now), now, want.CreatedBy+" replaced a silence of "))
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Silences) Expire(ctx context.Context, id, actor string) error {
 		if old == nil {
 			return fmt.Errorf("silence %s: %w", cut(id, 100), ErrUnknownSilence)
 		}
-		if SilenceState(old.Silence, now) == "expired" {
+		if old.Silence.State(now) == "expired" {
 			return nil
 		}
 		who := actor
@@ -221,7 +221,7 @@ func (s *Silences) All() []belay.Silence {
 	s.mu.Unlock()
 	order := map[string]int{"active": 0, "pending": 1, "expired": 2}
 	slices.SortFunc(out, func(a, b belay.Silence) int {
-		x, y := SilenceState(a, now), SilenceState(b, now)
+		x, y := a.State(now), b.State(now)
 		switch {
 		case x != y:
 			return order[x] - order[y]
@@ -250,7 +250,7 @@ func (s *Silences) muting(ls model.LabelSet, now time.Time) []belay.Silence {
 	defer s.mu.Unlock()
 	var out []belay.Silence
 	for _, sil := range s.byID {
-		if SilenceState(sil.Silence, now) == "active" && sil.matchers.Matches(ls) {
+		if sil.Silence.State(now) == "active" && sil.matchers.Matches(ls) {
 			out = append(out, sil.Silence)
 		}
 	}
@@ -258,23 +258,12 @@ func (s *Silences) muting(ls model.LabelSet, now time.Time) []belay.Silence {
 	return out
 }
 
-// SilenceState returns "pending", "active" or "expired".
-func SilenceState(s belay.Silence, now time.Time) string {
-	switch {
-	case now.Before(s.StartsAt):
-		return "pending"
-	case now.Before(s.EndsAt):
-		return "active"
-	}
-	return "expired"
-}
-
 // inPlace says whether a silence may be changed without rewriting its past.
 func inPlace(old, want belay.Silence, now time.Time) bool {
 	if !slices.Equal(old.Matchers, want.Matchers) {
 		return false
 	}
-	switch SilenceState(old, now) {
+	switch old.State(now) {
 	case "active":
 		return old.StartsAt.Unix() == want.StartsAt.Unix() && !want.EndsAt.Before(now)
 	case "pending":

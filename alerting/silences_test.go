@@ -63,7 +63,7 @@ func TestASilenceLivesAsInAlertmanager(t *testing.T) {
 		second := set(other)
 		states := map[string]string{}
 		for _, sil := range s.All() {
-			states[sil.ID] = alerting.SilenceState(sil, time.Now())
+			states[sil.ID] = sil.State(time.Now())
 		}
 		if diff := cmp.Diff(map[string]string{id: "expired", second: "active"}, states); diff != "" {
 			t.Errorf("other matchers make another silence: %s", diff)

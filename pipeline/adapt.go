@@ -132,8 +132,10 @@ func actions(p *parts) web.Actions {
 		switch {
 		case errors.Is(err, rollback.ErrRefused), errors.Is(err, alerting.ErrResolved), errors.Is(err, alerting.ErrRollbackPending), errors.Is(err, belay.ErrConflict):
 			return web.Because(web.ErrRefused, err)
-		case errors.Is(err, alerting.ErrUnknownIncident), errors.Is(err, rollback.ErrUnknown):
+		case errors.Is(err, alerting.ErrUnknownIncident), errors.Is(err, rollback.ErrUnknown), errors.Is(err, alerting.ErrUnknownSilence):
 			return web.Because(web.ErrNotFound, err)
+		case errors.Is(err, alerting.ErrInvalidSilence):
+			return web.Because(web.ErrInvalid, err)
 		}
 		return err
 	}
@@ -181,5 +183,10 @@ func actions(p *parts) web.Actions {
 		Resolve: func(ctx context.Context, id, actor, text string) error {
 			return refusals(p.incidents.Resolve(ctx, id, actor, text))
 		},
+		Silence: func(ctx context.Context, s belay.Silence) error {
+			_, err := p.silences.Set(ctx, s)
+			return refusals(err)
+		},
+		Expire: func(ctx context.Context, id, actor string) error { return refusals(p.silences.Expire(ctx, id, actor)) },
 	}
 }

@@ -291,7 +291,7 @@ func (p *parts) buildWeb() error {
 	}
 	p.server, err = web.New(p.cfg.Web, web.Options{
 		View: p.base.view, Journal: p.base.journal, Services: p.serviceInfo(),
-		Alerts: p.alerts, Judgements: p.engine.Judgements,
+		Alerts: p.alerts, Silences: p.silences.All, Judgements: p.engine.Judgements,
 		Targets: targetInfo(p.base.collector), Rules: ruleInfo(p.engine),
 		Outbox:     func() (int, time.Duration) { return p.outbox.Depth(), p.outbox.OldestAge() },
 		KillSwitch: p.killSwitch, Notices: p.notices, Reload: p.base.p.Reload,

@@ -175,6 +175,10 @@ func (c *calls) actions() web.Actions {
 		Ack:     func(_ context.Context, id, actor, text string) error { return c.note("ack", id, actor, text) },
 		Note:    func(_ context.Context, id, actor, text string) error { return c.note("note", id, actor, text) },
 		Resolve: func(_ context.Context, id, actor, text string) error { return c.note("resolve", id, actor, text) },
+		Silence: func(_ context.Context, s belay.Silence) error {
+			return c.note("silence", strings.Join(s.Matchers, " "), s.EndsAt.Sub(s.StartsAt).String(), s.CreatedBy, s.Comment)
+		},
+		Expire: func(_ context.Context, id, actor string) error { return c.note("expire", id, actor) },
 	}
 }
 

@@ -23,6 +23,7 @@ type Options struct {
 
 	Services   []ServiceInfo
 	Alerts     func() []belay.Alert                     // pending and firing; nil: as the journal tells
+	Silences   func() []belay.Silence                   // those that hold, those to come, those that ended lately
 	Judgements func() []belay.Judgement                 // the latest of each rule and label set
 	Targets    func() []TargetInfo                      //
 	Rules      func() []RuleGroupInfo                   //
@@ -66,6 +67,8 @@ type Actions struct {
 	Ack             func(ctx context.Context, incident, actor, text string) error
 	Note            func(ctx context.Context, incident, actor, text string) error
 	Resolve         func(ctx context.Context, incident, actor, text string) error
+	Silence         func(ctx context.Context, s belay.Silence) error
+	Expire          func(ctx context.Context, silence, actor string) error
 }
 
 // Errors by which an action says why not.

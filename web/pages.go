@@ -26,7 +26,7 @@ type page struct {
 	Now        time.Time
 	Who        identity
 	CSRF       string // what forms carry; "" for who has not signed in
-	Here       string // the path, to come back to
+	Here       string // path and query, to come back to
 	Live       bool   // the page follows the journal
 	Data       any
 }
@@ -34,7 +34,7 @@ type page struct {
 // parsePages reads every page once, each with the layout around it.
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	names := []string{
-		"services", "service", "incidents", "incident", "rollbacks", "review", "alerts", "targets", "rules", "status", "error", "signin",
+		"services", "service", "incidents", "incident", "rollbacks", "review", "alerts", "silences", "targets", "rules", "status", "error", "signin",
 	}
 	pages := map[string]*template.Template{}
 	for _, name := range names {
@@ -53,7 +53,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, name, 
 	var out bytes.Buffer // whole before the first byte, so that a fault is not half a page
 	p := page{
 		Title: title, Path: "/" + section, Version: s.opts.Version, Now: s.opts.Now(), Who: s.caller(r), Data: data,
-		Here: r.URL.Path, Live: code == http.StatusOK && name != "signin",
+		Here: r.URL.RequestURI(), Live: code == http.StatusOK && name != "signin",
 	}
 	if p.Who.session != nil {
 		p.CSRF = p.Who.session.csrf
@@ -102,6 +102,7 @@ func (s *Server) funcs() template.FuncMap {
 		"guardsSay": guardsSay,
 		"vetoed":    vetoed,
 		"told":      told,
+		"silenceOf": silenceOf,
 	}
 }
 

@@ -119,7 +119,7 @@ func request(r web.Route, csrf string) (path, body, kind string) {
 		}
 		return path, body, "application/json"
 	}
-	form := url.Values{"text": {"x"}, "token": {token()}}
+	form := url.Values{"text": {"x"}, "token": {token()}, "matchers": {`a="b"`}, "length": {"1h"}}
 	if csrf != "" {
 		form.Set("csrf", csrf)
 	}

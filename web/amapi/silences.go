@@ -56,20 +56,10 @@ func (m wireMatcher) matcher() (*amlabels.Matcher, error) {
 	return out, nil
 }
 
-func state(s belay.Silence, now time.Time) string {
-	switch {
-	case now.Before(s.StartsAt):
-		return "pending"
-	case now.Before(s.EndsAt):
-		return "active"
-	}
-	return "expired"
-}
-
 func (a *api) wire(s belay.Silence) wireSilence {
 	updated := s.UpdatedAt.UTC()
 	out := wireSilence{
-		ID: s.ID, Status: &wireState{state(s, a.Now())}, UpdatedAt: &updated, Comment: s.Comment, CreatedBy: s.CreatedBy,
+		ID: s.ID, Status: &wireState{s.State(a.Now())}, UpdatedAt: &updated, Comment: s.Comment, CreatedBy: s.CreatedBy,
 		StartsAt: s.StartsAt.UTC(), EndsAt: s.EndsAt.UTC(), Matchers: []wireMatcher{},
 	}
 	for _, m := range parsed(s) {
@@ -108,7 +98,7 @@ func (a *api) silences(w http.ResponseWriter, r *http.Request) {
 	}
 	out := []wireSilence{}
 	for _, s := range a.Silences() {
-		if !shown[state(s, a.Now())] || !hasAll(parsed(s), wanted) {
+		if !shown[s.State(a.Now())] || !hasAll(parsed(s), wanted) {
 			continue
 		}
 		out = append(out, a.wire(s))
