@@ -160,7 +160,7 @@ func (s *Silences) change(want belay.Silence, now time.Time) ([]belay.Event, err
 			return nil, fmt.Errorf("silence %s: %w", cut(want.ID, 100), ErrUnknownSilence)
 		case inPlace(old.Silence, want, now):
 			return []belay.Event{silenceEvent(want, now, want.CreatedBy+" changed a silence of ")}, nil
-		case old.Silence.State(now) != "expired":
+		case old.State(now) != "expired":
 			events = append(events, silenceEvent(endedAt(old.Silence, now), now, want.CreatedBy+" replaced a silence of "))
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Silences) Expire(ctx context.Context, id, actor string) error {
 		if old == nil {
 			return fmt.Errorf("silence %s: %w", cut(id, 100), ErrUnknownSilence)
 		}
-		if old.Silence.State(now) == "expired" {
+		if old.State(now) == "expired" {
 			return nil
 		}
 		who := actor
@@ -250,7 +250,7 @@ func (s *Silences) muting(ls model.LabelSet, now time.Time) []belay.Silence {
 	defer s.mu.Unlock()
 	var out []belay.Silence
 	for _, sil := range s.byID {
-		if sil.Silence.State(now) == "active" && sil.matchers.Matches(ls) {
+		if sil.State(now) == "active" && sil.matchers.Matches(ls) {
 			out = append(out, sil.Silence)
 		}
 	}
