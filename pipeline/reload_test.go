@@ -27,6 +27,10 @@ import (
 	"github.com/belaydev/belay/pipeline"
 )
 
+// untold is how many incidents may wait until Slack, which takes a message a
+// second, knows of their end; before that no further lamp is lit.
+const untold = 8
+
 // lamps is a target that numbers its pages. Its lamps are lit one after the
 // other, each until its alert was seen.
 type lamps struct {
@@ -34,6 +38,7 @@ type lamps struct {
 	pages  int
 	lit    int  // how many lamps were lit so far
 	on     bool // the newest of them still is
+	ended  int  // the newest whose alert has ended
 	finish bool // no more lamps
 }
 
@@ -69,14 +74,24 @@ func (l *lamps) change(f func(*lamps)) {
 	f(l)
 }
 
-// saw puts a lamp out when its alert fires, and lights the next when it ended.
+// saw puts a lamp out when its alert fires.
 func (l *lamps) saw(a belay.Alert) {
 	l.change(func(l *lamps) {
 		switch {
 		case a.Labels.Get("n") != fmt.Sprint(l.lit):
 		case a.State == belay.AlertFiring:
 			l.on = false
-		case a.State == belay.AlertInactive && !l.finish:
+		case a.State == belay.AlertInactive:
+			l.ended = l.lit
+		}
+	})
+}
+
+// next lights a lamp when the one before has ended and people were told of the
+// end of nearly all.
+func (l *lamps) next(told int) {
+	l.change(func(l *lamps) {
+		if l.ended == l.lit && l.lit > 0 && !l.finish && l.lit-told < untold {
 			l.lit, l.on = l.lit+1, true
 		}
 	})
@@ -290,6 +305,8 @@ func (s *reloadStage) watch() (unwatch func()) {
 			if ev.Alert != nil {
 				s.lamps.saw(*ev.Alert)
 			}
+			_, ended := s.told()
+			s.lamps.next(ended)
 		}
 	}()
 	return func() {
@@ -357,21 +374,24 @@ func (s *reloadStage) expectToldOnce(lit int) {
 	if alerts != lit {
 		s.t.Errorf("%d lamps were lit, the incidents tell of %d alerts", lit, alerts)
 	}
-	told := func() (keys []string, ended int) {
-		for _, m := range s.slack.Parents() {
-			keys = append(keys, m.Key())
-			if strings.Contains(strings.ToLower(m.Text), "resolved") {
-				ended++
-			}
-		}
-		return keys, ended
-	}
-	s.wait("all incidents are told to their end", func() bool { _, ended := told(); return ended >= len(incidents) })
-	keys, _ := told()
+	s.wait("all incidents are told to their end", func() bool { _, ended := s.told(); return ended >= len(incidents) })
+	keys, _ := s.told()
 	slices.Sort(keys)
 	if len(keys) != len(incidents) || len(slices.Compact(keys)) != len(incidents) {
 		s.t.Errorf("%d incidents, told as %v", len(incidents), keys)
 	}
+}
+
+// told returns the incidents that Slack has a message of, and how many of these
+// messages tell the end.
+func (s *reloadStage) told() (keys []string, ended int) {
+	for _, m := range s.slack.Parents() {
+		keys = append(keys, m.Key())
+		if strings.Contains(strings.ToLower(m.Text), "resolved") {
+			ended++
+		}
+	}
+	return keys, ended
 }
 
 // expectEveryPage reads the samples of a Belay that has stopped.
