@@ -40,10 +40,16 @@ func Crash(ctx context.Context, opts CrashOptions) error {
 	var sum tally
 	for i, k := range plan(opts.N, drill, rand.New(rand.NewPCG(opts.Seed, 0))) {
 		s.wait(fmt.Sprintf("round %d of %d: %s", i+1, opts.N, k), 0)
-		r := runRound(ctx, opts, filepath.Join(base, fmt.Sprintf("round-%03d", i+1)), &killer{kill: k})
+		r, err := runRound(ctx, opts, filepath.Join(base, fmt.Sprintf("round-%03d", i+1)), &killer{kill: k})
 		s.settle()
 		if ctx.Err() != nil {
 			return errors.Join(context.Cause(ctx), os.RemoveAll(base))
+		}
+		if err != nil && i == 0 { // and so it would go on
+			return errors.Join(fmt.Errorf("crash: %w", err), os.RemoveAll(base))
+		}
+		if err != nil {
+			r.bad = append(r.bad, err.Error())
 		}
 		sum.add(r)
 		s.write(r.line(i+1, k))
@@ -95,16 +101,19 @@ func (t tally) String() string {
 	return fmt.Sprintf("%d kills, %d restores expected, %d seen, %d violations", t.kills, t.expected, t.seen, t.violations)
 }
 
-// runRound plays one incident with one kill in it, or two.
-func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) round {
+// runRound plays one incident with one kill in it, or two. An error means that
+// the scene could not be set.
+func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) (round, error) {
 	r := round{dir: dir}
 	s, err := newScene(ctx, sceneOptions{Dir: dir, Listen: "127.0.0.1:0", Binary: opts.Binary, Platform: opts.Platform, Fault: k.fault, Tempo: drill, Rate: requestRate})
 	if err != nil {
-		r.bad = append(r.bad, err.Error())
-		return r
+		return r, err
 	}
 	w := &watcher{scene: s}
 	w.after = func() error { return k.look(ctx, w) }
+	if err := s.Start(ctx); err != nil {
+		return r, errors.Join(err, s.Close(ctx))
+	}
 	err = playRound(ctx, s, w, k)
 	if closed := s.Close(ctx); err == nil {
 		err = closed
@@ -117,13 +126,10 @@ func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) rou
 	if changes, err := s.platform.Changes(); err == nil {
 		r.changes = count(changes, byOperation)
 	}
-	return r
+	return r, nil
 }
 
 func playRound(ctx context.Context, s *scene, w *watcher, k *killer) error {
-	if err := s.Start(ctx); err != nil {
-		return err
-	}
 	known := func() bool { return !w.Good[goodVersion].IsZero() }
 	if err := w.until(ctx, goodVersion+" becomes known good", time.Minute, known); err != nil {
 		return err
