@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,44 +14,11 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/peers"
 	"github.com/belaydev/belay/web"
 )
 
 var shots = flag.String("shots", "", "directory to put pictures of the pages into")
-
-// missing skips a test whose component is not here, or fails where none may be
-// missing.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("BELAY_TEST_REQUIRE") == "all" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
-
-// browser starts Chromium and returns the context of a tab.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		missing(t, "chromium")
-	}
-	opts := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("hide-scrollbars", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
-	t.Cleanup(cancel)
-	tab, cancelTab := chromedp.NewContext(ctx)
-	t.Cleanup(cancelTab)
-	tab, cancelTime := context.WithTimeout(tab, 2*time.Minute)
-	t.Cleanup(cancelTime)
-	if err := chromedp.Do(tab); err != nil {
-		t.Fatalf("starting chromium: %v", err)
-	}
-	return tab
-}
 
 // ask runs an action and returns what it found.
 func ask[T any](tab context.Context, t *testing.T, action chromedp.Action[T]) T {
@@ -137,7 +103,7 @@ func pagePaths() []string {
 
 func TestNoPageIsWiderThanAPhone(t *testing.T) {
 	h := furnished(t)
-	tab := browser(t)
+	tab := peers.StartChromium(t)
 	for _, path := range pagePaths() {
 		for _, look := range []struct {
 			name  string
@@ -181,7 +147,7 @@ func TestNoPageIsWiderThanAPhone(t *testing.T) {
 
 func TestAPageChangesWhileItIsLookedAt(t *testing.T) {
 	h := furnished(t)
-	tab := browser(t)
+	tab := peers.StartChromium(t)
 	err := chromedp.Do(tab, chromedp.Navigate(h.http.URL+"/incidents/i-7k2m"), chromedp.WaitVisible(chromedp.CSS(".timeline")))
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +172,7 @@ func TestAPersonSignsInAndActsInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.http.Config.Handler = server.Handler()
-	tab := browser(t)
+	tab := peers.StartChromium(t)
 	err = chromedp.Do(tab,
 		chromedp.Navigate(h.http.URL+"/incidents/i-7k2m"), // leads to the page to sign in
 		chromedp.SetValue(chromedp.CSS("#token"), someToken("ada")),

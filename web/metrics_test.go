@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/peers"
 	"github.com/belaydev/belay/web"
 )
 
@@ -57,10 +58,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 }
 
 func TestMetricsAreAsTheEcosystemWantsThem(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		missing(t, "promtool")
-	}
+	promtool := peers.Require(t, peers.Promtool)
 	h := build(t, loop(), nil)
 	_, _, body := h.send(t, "GET", "/metrics", "")
 	if !strings.Contains(body, "# HELP belay_service_state") {

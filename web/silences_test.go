@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/belaydev/belay"
+	"github.com/belaydev/belay/peers"
 	"github.com/belaydev/belay/web"
 )
 
@@ -77,7 +78,7 @@ func TestAnAlertIsSilencedInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.http.Config.Handler = server.Handler()
-	tab := browser(t)
+	tab := peers.StartChromium(t)
 	err = chromedp.Do(tab,
 		chromedp.EmulateViewport(390, 844),
 		chromedp.Navigate(h.http.URL+"/alerts"),
