@@ -67,9 +67,9 @@ func (b *base) parts(cfg Config) (*parts, error) {
 func (p *parts) run(ctx context.Context) error {
 	p.inbox.SetResolveTimeout(p.cfg.resolveTimeout())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(named(ctx, "groups", p.groups.Run))
+	g.Go(named(ctx, "groups", p.base.leading(p.groups.Run)))
 	g.Go(named(ctx, "incidents", p.incidents.Run))
-	g.Go(named(ctx, "outbox", p.outbox.Run))
+	g.Go(named(ctx, "outbox", p.base.leading(p.outbox.Run)))
 	g.Go(named(ctx, "rollback", p.rollback.Run))
 	if p.forward != nil {
 		g.Go(named(ctx, "alerting", p.forward.Run))
@@ -304,7 +304,7 @@ func (p *parts) buildWeb() error {
 		return err
 	}
 	for _, c := range []prometheus.Collector{
-		p.base.metrics, &p.base.reloads, p.server.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		p.base.metrics, &p.base.reloads, p.base.lead.gauge, p.server.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := p.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -325,6 +325,9 @@ func (p *parts) ready() error {
 // notices are what whoever runs this Belay should know.
 func (p *parts) notices() []string {
 	out := append(slices.Clone(p.cfg.Warnings), p.flapping()...)
+	if !p.base.lead.holds() {
+		out = append(out, "another Belay on this journal tells people; this one judges, decides, and takes over the telling when that one ends")
+	}
 	if why := p.base.reloads.problem(); why != "" {
 		out = append(out, "the configuration was not reloaded, the one before stays in force: "+why)
 	}

@@ -74,6 +74,7 @@ type base struct {
 	silences  *alerting.Silences
 	inbox     *alerting.Inbox // of alerts that others send
 	watchman  watchman
+	lead      *lead
 
 	present atomic.Pointer[parts] // those that follow the present configuration
 	swap    chan swap
@@ -105,7 +106,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	go func() { collected <- b.collector.Run(collecting) }()
 
 	p.base.Store(b)
+	leading, stopLeading := context.WithCancel(ctx)
+	release := b.takeLead(leading)
 	err = b.runAll(ctx, collected)
+	stopLeading()
+	release() // nobody tells any more
 	p.base.Store(nil)
 	stopCollecting()
 	if collectErr := <-collected; collectErr != nil && err == nil {
@@ -121,7 +126,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 // open makes everything and starts nothing.
 func (p *Pipeline) open(ctx context.Context) (*base, error) {
-	b := &base{p: p, ctx: ctx, started: time.Now(), metrics: telemetry.New(), swap: make(chan swap), ended: make(chan struct{})}
+	b := &base{p: p, ctx: ctx, started: time.Now(), metrics: telemetry.New(), swap: make(chan swap), ended: make(chan struct{}), lead: newLead()}
 	b.reloads.succeeded(time.Now())
 	var err error
 	if b.tokenFile, err = filepath.Abs(besides(p.cfg, "belay.token")); err != nil {

@@ -274,7 +274,7 @@ func (s *stage) events() []belay.Event {
 // await waits until an event is there that satisfies a condition.
 func (s *stage) await(what string, is func(belay.Event) bool) belay.Event {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for time.Now().Before(deadline) {
 		for _, ev := range s.events() {
 			if is(ev) {
