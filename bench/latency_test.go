@@ -24,7 +24,7 @@ import (
 // rounds says, and is gone for pause at least in between.
 const (
 	latencyPairs = 5
-	rounds       = 5
+	rounds       = 6
 	pause        = 2 * time.Second
 )
 
@@ -116,13 +116,16 @@ func await(b *testing.B, c chan time.Time) time.Time {
 // BenchmarkScrapeToMessage lets a value cross a threshold, without a `for`, and
 // measures from the page that first showed it until the receiver had the
 // message: with Belay, and with a Prometheus and an Alertmanager that are tuned
-// as fast as they go. Both run at the same time and scrape every second.
+// as fast as they go. Both run at the same time and scrape every second. Beside
+// them run a Prometheus and an Alertmanager with their defaults.
 func BenchmarkScrapeToMessage(b *testing.B) {
 	bin := buildBelay(b)
 	took := map[string][]float64{}
+	ready := startDefaults(b)
 	for range latencyPairs {
 		latencyPair(b, bin, took)
 	}
+	ready(took)
 	for what, all := range took {
 		slices.Sort(all)
 		b.ReportMetric(median(all), what+"-p50-ms")
