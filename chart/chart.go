@@ -32,6 +32,7 @@ type Chart struct {
 	Zero        time.Time // where T+0 lies; the zero time leaves the T+ axis out
 	Unit        Unit
 	Series      []Series
+	Bands       []Band
 	Limits      []Limit
 	Windows     []Window
 	Markers     []Marker
@@ -48,6 +49,19 @@ type Series struct {
 type Point struct {
 	At    time.Time
 	Value float64
+}
+
+// A Band is the room between two lines, such as where a value was expected. It
+// does not widen the value axis: what of it lies beyond is cut off.
+type Band struct {
+	Label  string
+	Points []BandPoint // in order of time
+}
+
+// A BandPoint is the band at one moment. NaN and infinities are gaps.
+type BandPoint struct {
+	At           time.Time
+	Lower, Upper float64
 }
 
 // A Limit is a horizontal line with a label, such as a rule's threshold.
@@ -109,6 +123,11 @@ func (c Chart) bounded(points int) Chart {
 	}
 	c.Series = head(c.Series, MaxSeries)
 	c.Limits = head(c.Limits, MaxSeries)
+	bands := make([]Band, 0, len(c.Bands))
+	for _, b := range head(c.Bands, MaxSeries) {
+		bands = append(bands, b.thin(c.From, c.To, points))
+	}
+	c.Bands = bands
 	c.Windows = head(c.Windows, MaxWindows)
 	c.Markers = head(c.Markers, MaxMarkers)
 	lanes := make([]Lane, 0, MaxLanes)
@@ -150,6 +169,23 @@ func Thin(points []Point, limit int) []Point {
 		out = append(out, extremes(points[from:to])...)
 	}
 	return head(out, limit)
+}
+
+// thin returns the band between two times, in at most limit points at even
+// distances.
+func (b Band) thin(from, to time.Time, limit int) Band {
+	var in []BandPoint
+	for _, p := range b.Points {
+		if !p.At.Before(from) && !p.At.After(to) {
+			in = append(in, p)
+		}
+	}
+	out := Band{Label: b.Label}
+	every := (len(in) + limit - 1) / max(1, limit)
+	for i := 0; i < len(in); i += max(1, every) {
+		out.Points = append(out.Points, in[i])
+	}
+	return out
 }
 
 // extremes keeps the lowest, the highest and the first missing of some points,

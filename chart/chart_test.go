@@ -84,7 +84,16 @@ func TestGolden(t *testing.T) {
 		many.Series = append(many.Series, s)
 	}
 	empty := Chart{Title: "nothing was scraped", From: at(0), To: at(time.Hour), Zero: at(20 * time.Minute), Limits: []Limit{{1, "< 1"}}}
-	for name, c := range map[string]Chart{"incident": incident(), "crowded": crowded, "many": many, "empty": empty} {
+	learned := Chart{Title: "a value in its band", From: at(0), To: at(time.Hour), Unit: Seconds, Bands: []Band{{Label: "expected"}}, Series: []Series{{Name: "latency"}}}
+	for k := range 60 {
+		lower, when := 0.1, at(time.Duration(k)*time.Minute)
+		if k == 30 {
+			lower = math.NaN()
+		}
+		learned.Series[0].Points = append(learned.Series[0].Points, Point{when, 0.2 + 0.01*math.Sin(float64(k))})
+		learned.Bands[0].Points = append(learned.Bands[0].Points, BandPoint{when, lower, 9})
+	}
+	for name, c := range map[string]Chart{"incident": incident(), "crowded": crowded, "many": many, "empty": empty, "band": learned} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata", name+".svg")
 			got := c.SVG()

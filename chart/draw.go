@@ -2,6 +2,7 @@ package chart
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -40,6 +41,33 @@ func (l *layout) series() {
 	}
 	if drawn == 0 {
 		l.add(Text{Style{Role: RoleSubtitle}, l.left + l.width/2, l.top + l.height/2, Middle, "no samples in this window"})
+	}
+}
+
+// bands fill the room between their lines.
+func (l *layout) bands() {
+	for _, b := range l.Bands {
+		var runs [][]XY
+		var upper, lower []XY
+		end := func() {
+			if len(upper) > 1 {
+				slices.Reverse(lower)
+				runs = append(runs, append(upper, lower...))
+			}
+			upper, lower = nil, nil
+		}
+		for _, p := range b.Points {
+			if !finite(p.Lower) || !finite(p.Upper) {
+				end()
+				continue
+			}
+			upper = append(upper, XY{l.x(p.At), l.y(p.Upper)})
+			lower = append(lower, XY{l.x(p.At), l.y(p.Lower)})
+		}
+		end()
+		if len(runs) > 0 {
+			l.add(Path{Style{Role: RoleBand, Tip: b.Label}, runs, true})
+		}
 	}
 }
 

@@ -65,6 +65,7 @@ func (c Chart) Layout(size Size) Scene {
 	l.leaders()
 	l.axes()
 	l.lanes()
+	l.bands()
 	l.series()
 	l.limits()
 	l.markers()

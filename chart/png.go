@@ -155,6 +155,8 @@ func (p *painter) fillOf(st Style) color.RGBA {
 		return p.ofSeries(st)
 	case RoleArea:
 		return fade(p.ofSeries(st), 0.09)
+	case RoleBand:
+		return fade(p.look["good"], 0.16)
 	case RoleWindow:
 		return fade(p.tone(st), 0.09)
 	case RoleTrack:

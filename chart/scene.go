@@ -21,6 +21,7 @@ const (
 	RoleTick   Role = "tick"
 	RoleSeries Role = "series"
 	RoleArea   Role = "area"
+	RoleBand   Role = "band"
 	RoleLimit  Role = "limit"
 	RoleWindow Role = "window"
 	RoleLeader Role = "leader"

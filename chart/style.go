@@ -28,6 +28,7 @@ max-width:100%;height:auto;font-family:system-ui,-apple-system,"Segoe UI",Roboto
 .belay-chart circle.series{fill:var(--c);stroke:none}
 .belay-chart .again{stroke-dasharray:5 3}
 .belay-chart .area{fill:var(--c);fill-opacity:.09}
+.belay-chart .band{fill:var(--good);fill-opacity:.16}
 .belay-chart .c0{--c:var(--c0)}.belay-chart .c1{--c:var(--c1)}.belay-chart .c2{--c:var(--c2)}.belay-chart .c3{--c:var(--c3)}
 .belay-chart .c4{--c:var(--c4)}.belay-chart .c5{--c:var(--c5)}.belay-chart .c6{--c:var(--c6)}.belay-chart .c7{--c:var(--c7)}
 .belay-chart .impact{--t:var(--impact)}.belay-chart .gap{--t:var(--gap)}.belay-chart .pending{--t:var(--pending)}.belay-chart .firing{--t:var(--firing)}

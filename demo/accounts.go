@@ -18,10 +18,10 @@ func (p *play) settleAccounts(ctx context.Context) error {
 		return err
 	}
 	w := p.watch
-	p.story.heading("Since the first bad answer")
+	p.story.heading("Since customers met it")
 	p.story.table(w.delays())
 	bad := p.scene.load.stint(1)
-	p.story.note("%d of the %d requests that met %s failed.", bad.Bad(), bad.Good+bad.Bad(), nextVersion)
+	p.story.note("%s", p.Fault.harm(bad))
 	p.story.heading("The review")
 	review := filepath.Join(p.scene.dir.Path, reviewsDir, reviewFile(w.Review.Files, ".md"))
 	p.story.note("%s", review)
@@ -42,7 +42,7 @@ func (p *play) settleAccounts(ctx context.Context) error {
 // delays are the moments of the loop, as time since the fault.
 func (w *witness) delays() [][]string {
 	r := w.Rollback
-	rows := [][]string{{"fault", w.Fault.Local().Format("15:04:05.0"), "", nextVersion + " gives its first bad answer"}}
+	rows := [][]string{{"fault", w.Fault.Local().Format("15:04:05.0"), "", nextVersion + " " + w.fault.began()}}
 	for _, m := range []struct {
 		name, what string
 		at         time.Time
@@ -117,13 +117,24 @@ func (p *play) facts() []fact {
 	if p.scene.wiring.Rolling {
 		converged.What, converged.At = "the last answer of "+nextVersion, p.scene.load.stint(1).Last
 	}
+	begin := fact{Milestone: "impact_start", What: "the first bad answer", At: w.Fault}
+	end := fact{Milestone: "impact_end", What: "the last bad answer; the rule looks back over " + seconds(back), At: p.scene.load.stint(1).LastBad, Lag: back}
+	switch p.Fault {
+	case FaultLatency:
+		begin.Lag = back // until the average of the window is over the limit
+		begin.What, end.What, end.At = "the first slow answer; the rule takes the average of "+seconds(back), "the last slow answer; the rule looks back over "+seconds(back), p.scene.load.stint(1).LastSlow
+	case FaultLeak:
+		begin.What, begin.Lag = "the first order; until the alert it could be told from chance", w.AlertAt.Sub(w.Fault)
+		end.What, end.At = "the last answer of "+nextVersion+"; until it was proved, the value came back", p.scene.load.stint(1).Last
+		end.Lag = w.Rollback.ClosedAt.Sub(end.At)
+	}
 	return []fact{
 		{Milestone: "change_applied", What: nextVersion + " was released", At: p.scene.released},
-		{Milestone: "impact_start", What: "its first bad answer", At: w.Fault},
+		begin,
 		{Milestone: "notified", What: "Slack had the message", At: w.Message},
 		{Milestone: "accepted", What: "the platform changed the content", At: w.Change.At},
 		converged,
-		{Milestone: "impact_end", What: "the last bad answer; the rule looks back over " + seconds(back), At: p.scene.load.stint(1).LastBad, Lag: back},
+		end,
 	}
 }
 

@@ -59,11 +59,11 @@ type addresses struct{ Shop, Gateway, Belay, Slack string }
 
 // writeConfig writes what `belay run` reads: the configuration, its rules, the
 // token for Slack.
-func writeConfig(d *directory, t tempo, at addresses, w wiring) error {
+func writeConfig(d *directory, f Fault, t tempo, at addresses, w wiring) error {
 	values := map[string]any{
 		"T": t, "Short": t.short(), "At": at, "W": w, "Service": serviceName, "Channel": channelName,
 		"TokenFile": tokenFile, "AppTokenFile": appTokenFile, "You": slackVisitor, "Rules": rulesFile,
-		"Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
+		"Learned": f == FaultLeak, "Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
 	for _, f := range []struct {
 		name string
@@ -153,7 +153,7 @@ journal: {path: <<.Journal>>}
 web: {listen: "<<.At.Belay>>"}
 `)
 
-var rulesText = parse(rulesFile, `# Written by belay demo. A Prometheus rule file; it loads there unchanged.
+var rulesText = parse(rulesFile, `# Written by belay demo. A Prometheus rule file<<if .Learned>>, but for the rule that learns what is usual<<else>>; it loads there unchanged<<end>>.
 groups:
   - name: <<.Service>>
     rules:
@@ -173,10 +173,35 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: '{{ $value | humanizePercentage }} of requests find no shop that answers; the limit is 0.1%'
+      - alert: CheckoutSlow
+        expr: |
+          sum by (service) (rate(gateway_request_duration_seconds_sum{service="<<.Service>>"}[<<d .Short>>]))
+            / sum by (service) (rate(gateway_request_duration_seconds_count{service="<<.Service>>"}[<<d .Short>>])) > 0.1
+        for: <<d .T.For>>
+        labels: {severity: critical}
+        annotations:
+          summary: 'an answer takes {{ $value | humanizeDuration }} on average; the limit is 100ms'
       - alert: CheckoutNotScraped
         expr: up{service="<<.Service>>"} == 0
         for: 30s
         labels: {severity: warning}
         annotations:
           summary: '{{ $labels.job }} of checkout does not answer its scrapes'
-`)
+<<if .Learned>>
+  - name: <<.Service>>-learned
+    interval: <<d .T.Scrape>> # an anomaly rule judges once in each interval
+    rules:
+      - alert: CheckoutSlower
+        anomaly:
+          expr: |
+            sum by (service) (rate(gateway_request_duration_seconds_sum{service="<<.Service>>"}[<<d .Short>>]))
+              / sum by (service) (rate(gateway_request_duration_seconds_count{service="<<.Service>>"}[<<d .Short>>]))
+          direction: up
+          sensitivity: low
+          season: none # a minute of history has no days
+          min_samples: 20
+        for: <<d .T.For>>
+        labels: {severity: critical}
+        annotations:
+          summary: 'an answer takes {{ $value | humanizeDuration }} on average where {{ $anomaly.Expected | humanizeDuration }} is usual: {{ $anomaly.Why }}'
+<<end>>`)

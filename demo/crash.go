@@ -109,7 +109,7 @@ func runRound(ctx context.Context, opts CrashOptions, dir string, k *killer) (ro
 	if err != nil {
 		return r, err
 	}
-	w := &watcher{scene: s}
+	w := &watcher{scene: s, witness: witness{fault: k.fault}}
 	w.after = func() error { return k.look(ctx, w) }
 	if err := s.Start(ctx); err != nil {
 		return r, errors.Join(err, s.Close(ctx))

@@ -43,14 +43,14 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Getenv = os.Getenv
 	}
 	s, err := newScene(ctx, sceneOptions{
-		Dir: opts.Dir, Listen: opts.Listen, Binary: opts.Binary, Platform: opts.Platform, Fault: opts.Fault, Tempo: stage, Rate: requestRate,
+		Dir: opts.Dir, Listen: opts.Listen, Binary: opts.Binary, Platform: opts.Platform, Fault: opts.Fault, Tempo: opts.Fault.tempo(), Rate: requestRate,
 	})
 	if err != nil {
 		return err
 	}
 	term := describeTerminal(opts.Out, opts.Getenv)
 	p := &play{Options: opts, scene: s, story: newStory(opts.Out, term, time.Now())}
-	p.watch = &watcher{scene: s, tell: func(t turn) { p.story.say(t.At, t.Who, "%s", t.Text) }}
+	p.watch = &watcher{scene: s, witness: witness{fault: opts.Fault}, tell: func(t turn) { p.story.say(t.At, t.Who, "%s", t.Text) }}
 	err = p.perform(ctx)
 	p.story.settle()
 	if stopped := s.Close(ctx); err == nil {

@@ -34,8 +34,13 @@ func newGateway(instances func() []string) http.Handler {
 	for _, code := range []string{"200", "500", "502"} {
 		requests.WithLabelValues(code) // born at zero, so that no first failure hides from rate()
 	}
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "gateway_request_duration_seconds",
+		Help:    "Time until customers had their answer.",
+		Buckets: []float64{.0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+	})
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(requests)
+	registry.MustRegister(requests, seconds)
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: to.next()}) },
 		Transport: &http.Transport{
@@ -52,7 +57,11 @@ func newGateway(instances func() []string) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", proxy)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		proxy.ServeHTTP(w, r)
+		seconds.Observe(time.Since(start).Seconds())
+	})
 	return mux
 }
 

@@ -32,19 +32,26 @@ type Stint struct {
 	Last        time.Time `json:"last_answer"`
 	FirstBad    time.Time `json:"first_bad_answer,omitzero"`
 	LastBad     time.Time `json:"last_bad_answer,omitzero"`
+	FirstSlow   time.Time `json:"first_slow_answer,omitzero"`
+	LastSlow    time.Time `json:"last_slow_answer,omitzero"`
 	Good        int       `json:"good"`
 	Errors      int       `json:"errors"`      // answered with 5xx
 	Unreachable int       `json:"unreachable"` // nobody answered: refused, reset, timed out
+	Slow        int       `json:"slow"`        // good answers that took slowAnswer or longer
 }
 
 // Bad counts everything but good answers.
 func (s Stint) Bad() int { return s.Errors + s.Unreachable }
 
+// slowAnswer is what customers call slow.
+const slowAnswer = 200 * time.Millisecond
+
 // What the load tells its observer, once per stint.
 const (
-	firstAnswer    = "first_answer"
-	firstBadAnswer = "first_bad_answer"
-	firstGood      = "first_good_answer"
+	firstAnswer     = "first_answer"
+	firstBadAnswer  = "first_bad_answer"
+	firstSlowAnswer = "first_slow_answer"
+	firstGood       = "first_good_answer"
 )
 
 func newLoad(url string, rate int) *load {
@@ -89,26 +96,27 @@ func (l *load) send(ctx context.Context, cart int) {
 	if err != nil {
 		return
 	}
+	start := time.Now()
 	res, err := l.client.Do(req)
 	if err != nil {
-		l.record("", 0, time.Now())
+		l.record("", 0, time.Now(), 0)
 		return
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<16))
 	_ = res.Body.Close()
 	if err != nil {
-		l.record("", 0, time.Now())
+		l.record("", 0, time.Now(), 0)
 		return
 	}
 	if res.StatusCode == http.StatusBadGateway { // the gateway's word: nobody answered
-		l.record("", 0, time.Now())
+		l.record("", 0, time.Now(), 0)
 		return
 	}
-	l.record(res.Header.Get(versionHeader), res.StatusCode, time.Now())
+	l.record(res.Header.Get(versionHeader), res.StatusCode, time.Now(), time.Since(start))
 }
 
 // record counts one outcome; an empty version says that nobody answered.
-func (l *load) record(version string, code int, at time.Time) {
+func (l *load) record(version string, code int, at time.Time, took time.Duration) {
 	l.mu.Lock()
 	var told []string
 	n := l.stintOf(version)
@@ -130,6 +138,14 @@ func (l *load) record(version string, code int, at time.Time) {
 		s.Good++
 		if s.Good == 1 {
 			told = append(told, firstGood)
+		}
+		if took >= slowAnswer {
+			s.Slow++
+			s.LastSlow = at
+			if s.FirstSlow.IsZero() {
+				s.FirstSlow = at
+				told = append(told, firstSlowAnswer)
+			}
 		}
 	case version != "":
 		s.Errors++

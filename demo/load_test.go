@@ -38,7 +38,7 @@ func TestLoadRemembersHowEachVersionAnswered(t *testing.T) {
 		{"", 0, 7},
 		{"1.41.3", 200, 8},
 	} {
-		l.record(r.version, r.code, at(r.sec))
+		l.record(r.version, r.code, at(r.sec), 0)
 	}
 	wantTold := []told{
 		{0, firstAnswer, 1},
@@ -80,7 +80,7 @@ func TestTwoVersionsThatAnswerAtOnceHaveOneStintEach(t *testing.T) {
 		if step.takesUp != "" {
 			l.takesUp(step.takesUp)
 		}
-		l.record(step.version, 200, at(i+1))
+		l.record(step.version, 200, at(i+1), 0)
 	}
 	want := []Stint{
 		{Version: "1.41.3", First: at(1), Last: at(4), Good: 3},

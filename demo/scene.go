@@ -143,7 +143,7 @@ func (s *scene) Start(ctx context.Context) error {
 	if s.wiring, err = s.platform.Start(ctx); err != nil {
 		return err
 	}
-	if err := writeConfig(s.dir, s.Tempo, s.at, s.wiring); err != nil {
+	if err := writeConfig(s.dir, s.Fault, s.Tempo, s.at, s.wiring); err != nil {
 		return err
 	}
 	s.keep("slack", func() error { return s.slack.Serve(ctx, s.slackAt) })

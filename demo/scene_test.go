@@ -196,7 +196,7 @@ func TestAnEndOfBelayIsTold(t *testing.T) {
 	if err := syscall.Kill(s.belay.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	w := &watcher{scene: s}
+	w := &watcher{scene: s, witness: witness{fault: s.Fault}}
 	err := w.until(t.Context(), "anything", time.Minute, func() bool { return false })
 	if err == nil || !strings.Contains(err.Error(), "belay run ended by itself: signal: killed") {
 		t.Errorf("err = %v", err)

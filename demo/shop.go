@@ -33,9 +33,11 @@ var ErrCrashed = errors.New("panic: checkout: negative stock in warehouse 7")
 
 const (
 	versionHeader = "X-Shop-Version"
-	crashAfter    = time.Second     // after the first request
-	failAfter     = 2 * time.Second // after the first request, as when a cache has filled
-	brokenCart    = 12              // every cart whose number this divides is then priced wrongly by the version with FaultErrors
+	crashAfter    = time.Second            // after the first request
+	failAfter     = 2 * time.Second        // after the first request, as when a cache has filled
+	slowness      = 250 * time.Millisecond // that an order takes longer, by the version with FaultLatency
+	leaked        = 10 * time.Microsecond  // that each order adds to all that follow, by the version with FaultLeak
+	brokenCart    = 12                     // every cart whose number this divides is then priced wrongly by the version with FaultErrors
 )
 
 // Shop serves one version of the shop until ctx ends: /checkout, /cart,
@@ -91,6 +93,7 @@ type shop struct {
 	first    sync.Once // request
 	crashed  chan struct{}
 	broken   atomic.Bool
+	orders   atomic.Int64
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -163,17 +166,17 @@ func (s *shop) startToFail() {
 	switch s.Fault {
 	case FaultCrash:
 		time.AfterFunc(crashAfter, func() { close(s.crashed) })
-	case FaultErrors:
+	case FaultErrors, FaultLatency:
 		time.AfterFunc(failAfter, func() { s.broken.Store(true) })
 	}
 }
 
 func (s *shop) checkout(ctx context.Context, cart int) (int, string) {
-	if s.broken.Load() && cart%brokenCart == 0 {
+	if s.Fault == FaultErrors && s.broken.Load() && cart%brokenCart == 0 {
 		return http.StatusInternalServerError, "checkout: total is negative"
 	}
 	receipt := price(cart, 400)
-	if !pay(ctx, cart) {
+	if !pay(ctx, time.Duration(2000+cart%7*500)*time.Microsecond+s.delay()) {
 		return http.StatusServiceUnavailable, "checkout: payment was interrupted"
 	}
 	return http.StatusOK, "paid, receipt " + receipt
@@ -192,9 +195,20 @@ func price(cart, rounds int) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// pay waits for a payment, 2 to 5 ms, and says whether it came through.
-func pay(ctx context.Context, cart int) bool {
-	timer := time.NewTimer(time.Duration(2000+cart%7*500) * time.Microsecond)
+// delay is how much longer the fault makes a payment take.
+func (s *shop) delay() time.Duration {
+	switch orders := s.orders.Add(1); {
+	case s.Fault == FaultLeak:
+		return time.Duration(orders) * leaked // each leaves a connection behind, and all are looked through
+	case s.Fault == FaultLatency && s.broken.Load():
+		return slowness
+	}
+	return 0
+}
+
+// pay waits for a payment and says whether it came through.
+func pay(ctx context.Context, takes time.Duration) bool {
+	timer := time.NewTimer(takes)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -100,6 +100,23 @@ func TestTheFaultyVersionFailsOneRequestInTwelve(t *testing.T) {
 	}
 }
 
+func TestWhatAFaultAddsToAnOrder(t *testing.T) {
+	for fault, want := range map[Fault]time.Duration{FaultErrors: 0, FaultCrash: 0, FaultNone: 0, FaultLatency: slowness, FaultLeak: 100 * leaked} {
+		s := newShop(ShopOptions{Version: "1.42.0", Fault: fault})
+		s.broken.Store(true)
+		var last time.Duration
+		for range 100 {
+			last = s.delay()
+		}
+		if last != want {
+			t.Errorf("%s: the hundredth order takes %s longer, want %s", fault, last, want)
+		}
+	}
+	if d := newShop(ShopOptions{Fault: FaultLatency}).delay(); d != 0 {
+		t.Errorf("it is slow at once: %s", d)
+	}
+}
+
 func TestTheShopSaysWhatItMeasures(t *testing.T) {
 	addr := mustAddress(t)
 	startShop(t, addr, "1.41.3", FaultNone)

@@ -30,8 +30,10 @@ type turn struct {
 // A witness remembers what it has seen of one incident. Its zero value has seen
 // nothing.
 type witness struct {
+	fault Fault // that is played
+
 	Good     map[string]time.Time // by version: when the ledger called it known good
-	Fault    time.Time            // the released version's first bad answer
+	Fault    time.Time            // when customers first met what is wrong with the released version
 	WellAt   time.Time            // the first good answer after the rollback
 	Alert    belay.Alert          // the first that fired
 	AlertAt  time.Time            //
@@ -131,13 +133,13 @@ func (w *witness) seeStints(stints []Stint) (turns []turn) {
 			}
 			turns = append(turns, turn{s.First, "shop", text})
 		}
-		if s.Version == nextVersion && !s.FirstBad.IsZero() && w.once("fault") {
-			w.Fault = s.FirstBad
-			text := s.Version + " gives its first bad answer"
-			if s.Errors == 0 {
+		if at := w.fault.since(s); s.Version == nextVersion && !at.IsZero() && w.once("fault") {
+			w.Fault = at
+			text := s.Version + " " + w.fault.began()
+			if at.Equal(s.FirstBad) && s.Errors == 0 {
 				text = s.Version + " does not answer any more"
 			}
-			turns = append(turns, turn{s.FirstBad, "fault", text})
+			turns = append(turns, turn{at, "fault", text})
 		}
 		if i > 0 && s.Version == goodVersion && s.Good > 0 && w.WellAt.IsZero() {
 			w.WellAt = s.First

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 
+	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/chart"
 )
 
@@ -21,6 +22,7 @@ type condition struct {
 	query    string // the side that varies
 	full     string // the whole comparison
 	operator parser.ItemType
+	learned  bool    // an anomaly rule's: the limit is a band that moves
 	limit    float64 // NaN when the other side is no number
 	window   time.Duration
 	unit     chart.Unit
@@ -51,6 +53,45 @@ func takeApart(expr string) (condition, error) {
 	}
 }
 
+// conditionOf is what set off an alert. That of an anomaly rule, which compares
+// nothing itself, is read from what the rule recorded: its values, its band, and
+// when it found something.
+func conditionOf(a *belay.Alert) (condition, error) {
+	c, err := takeApart(a.Expr)
+	if !errors.Is(err, errNoComparison) || a.Annotations[anomalyAnnotation] == "" {
+		return c, err
+	}
+	e, err := parser.NewParser(parser.Options{}).ParseExpr(a.Expr)
+	if err != nil {
+		return c, fmt.Errorf("read the expression: %w", err)
+	}
+	rule := fmt.Sprintf("{alertname=%q}", a.Rule)
+	return condition{
+		query: anomalySeries + "value" + rule, full: "max without (alertstate) (ALERTS" + rule + ")",
+		operator: parser.NEQ, limit: math.NaN(), window: longestRange(e), unit: guessUnit(e, math.NaN()), learned: true,
+	}, nil
+}
+
+// What an anomaly rule leaves behind; see docs/anomaly-rules.md.
+const (
+	anomalyAnnotation = "anomaly"
+	anomalySeries     = "belay_anomaly_"
+)
+
+// longestRange is how far an expression looks back.
+func longestRange(e parser.Expr) (longest time.Duration) {
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		switch s := n.(type) {
+		case *parser.MatrixSelector:
+			longest = max(longest, s.Range)
+		case *parser.SubqueryExpr:
+			longest = max(longest, s.Range)
+		}
+		return nil
+	})
+	return longest
+}
+
 func compare(v *parser.BinaryExpr) condition {
 	c := condition{operator: v.Op, limit: math.NaN(), full: v.String()}
 	side, other := v.LHS, v.RHS
@@ -61,16 +102,7 @@ func compare(v *parser.BinaryExpr) condition {
 	if n, ok := number(other); ok {
 		c.limit = n
 	}
-	c.query = side.String()
-	parser.Inspect(side, func(n parser.Node, _ []parser.Node) error {
-		switch s := n.(type) {
-		case *parser.MatrixSelector:
-			c.window = max(c.window, s.Range)
-		case *parser.SubqueryExpr:
-			c.window = max(c.window, s.Range)
-		}
-		return nil
-	})
+	c.query, c.window = side.String(), longestRange(side)
 	c.unit = guessUnit(side, c.limit)
 	return c
 }
@@ -143,19 +175,17 @@ func guessUnit(e parser.Expr, limit float64) chart.Unit {
 		return guessUnit(p.Expr, limit)
 	}
 	if v, ok := e.(*parser.BinaryExpr); ok && v.Op == parser.DIV {
-		if limit > 0 && limit <= 1 {
+		switch over, under := names(v.LHS), names(v.RHS); {
+		case strings.Contains(over, "_seconds_sum ") && strings.Contains(under, "_seconds_count "):
+			return chart.Seconds
+		case strings.Contains(over, "_bytes_sum ") && strings.Contains(under, "_bytes_count "):
+			return chart.Bytes
+		case limit > 0 && limit <= 1:
 			return chart.Ratio
 		}
 		return chart.Number
 	}
-	var names []string
-	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
-		if s, ok := n.(*parser.VectorSelector); ok {
-			names = append(names, s.Name)
-		}
-		return nil
-	})
-	all := strings.Join(names, " ") + " "
+	all := names(e)
 	switch call := strings.HasPrefix(e.String(), "histogram_quantile"); {
 	case strings.Contains(all, "_seconds_bucket ") && !call, strings.Contains(all, "_total "), strings.Contains(all, "_count "):
 		return chart.Number
@@ -167,4 +197,16 @@ func guessUnit(e parser.Expr, limit float64) chart.Unit {
 		return chart.Bytes
 	}
 	return chart.Number
+}
+
+// names lists the metrics of an expression, each with a space after it.
+func names(e parser.Expr) string {
+	var b strings.Builder
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		if s, ok := n.(*parser.VectorSelector); ok {
+			b.WriteString(s.Name + " ")
+		}
+		return nil
+	})
+	return b.String()
 }

@@ -183,6 +183,14 @@ type Measured struct {
 	Step     float64     `json:"step_seconds"`     // between values
 	Labels   string      `json:"series,omitempty"` // the series that was followed
 	Points   []Point     `json:"points"`           // thinned out to chart.MaxPoints; NaN is a gap
+	Band     []BandPoint `json:"band,omitempty"`   // where an anomaly rule expected the value; thinned out likewise
+}
+
+// A BandPoint is what an anomaly rule took for usual at one moment.
+type BandPoint struct {
+	At    time.Time   `json:"t"`
+	Lower belay.Value `json:"lower"`
+	Upper belay.Value `json:"upper"`
 }
 
 // A Point is one frozen value.

@@ -26,6 +26,14 @@ func (d *Dossier) figure() chart.Chart {
 			s.Points = append(s.Points, chart.Point{At: p.At, Value: float64(p.Value)})
 		}
 		c.Series = []chart.Series{s}
+		if len(m.Band) > 0 {
+			c.Subtitle += "; shaded: where it was expected"
+			b := chart.Band{Label: "where it was expected"}
+			for _, p := range m.Band {
+				b.Points = append(b.Points, chart.BandPoint{At: p.At, Lower: float64(p.Lower), Upper: float64(p.Upper)})
+			}
+			c.Bands = []chart.Band{b}
+		}
 		if limit := float64(m.Limit); !math.IsNaN(limit) {
 			c.Limits = []chart.Limit{{Value: limit, Label: "limit " + m.Unit.Format(limit)}}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -56,7 +57,7 @@ func (d *Dossier) measure(ctx context.Context, q storage.Queryable, interval tim
 		d.unknown("no rule of Belay's own set this off, so there is no expression to ask")
 		return nil
 	}
-	cond, err := takeApart(d.Trigger.Expr)
+	cond, err := conditionOf(d.Trigger)
 	if err != nil {
 		d.unknown(err.Error())
 		return nil //nolint:nilerr // the reader is told; nothing failed
@@ -68,6 +69,10 @@ func (d *Dossier) measure(ctx context.Context, q storage.Queryable, interval tim
 	d.Measured = &Measured{
 		Query: cond.query, Operator: parser.ItemTypeStr[cond.operator], Limit: belay.Value(cond.limit),
 		Unit: cond.unit, Window: cond.window.Seconds(), Step: r.step.Seconds(), Labels: r.labels,
+	}
+	if cond.learned {
+		cond.operator = r.side(d.Trigger)
+		d.Measured.Operator = parser.ItemTypeStr[cond.operator]
 	}
 	d.readRun(r, cond)
 	d.freeze(r)
@@ -82,6 +87,20 @@ type run struct {
 	labels string
 	values []float64 // NaN where there is none
 	bad    []bool
+
+	// What an anomaly rule expected; nil where none did.
+	expected, lower, upper []float64
+}
+
+// side is the direction in which the value had left what was expected.
+func (r run) side(a *belay.Alert) parser.ItemType {
+	switch i := r.seed(a); {
+	case i < 0 || math.IsNaN(r.values[i]) || math.IsNaN(r.expected[i]):
+		return parser.NEQ
+	case r.values[i] < r.expected[i]:
+		return parser.LSS
+	}
+	return parser.GTR
 }
 
 func (r run) at(i int) time.Time { return r.start.Add(time.Duration(i) * r.step) }
@@ -139,6 +158,16 @@ func (d *Dossier) ask(ctx context.Context, q storage.Queryable, cond condition, 
 	broken, _ := pick(matrix, d.Trigger.Labels, start, step, n)
 	for i, v := range broken {
 		r.bad[i] = !math.IsNaN(v)
+	}
+	if !cond.learned {
+		return r, nil
+	}
+	for name, to := range map[string]*[]float64{"expected": &r.expected, "lower": &r.lower, "upper": &r.upper} {
+		matrix, err := query(ctx, eng, q, strings.Replace(cond.query, anomalySeries+"value", anomalySeries+name, 1), start, end, step)
+		if err != nil {
+			return run{}, err
+		}
+		*to, _ = pick(matrix, d.Trigger.Labels, start, step, n)
 	}
 	return r, nil
 }
@@ -309,12 +338,21 @@ func (d *Dossier) freeze(r run) {
 	}
 	from = from.Add(-lookback)
 	var points []chart.Point
+	var band []BandPoint
 	for i, v := range r.values {
-		if at := r.at(i); !at.Before(from) && !at.After(to) {
-			points = append(points, chart.Point{At: at, Value: v})
+		at := r.at(i)
+		if at.Before(from) || at.After(to) {
+			continue
+		}
+		points = append(points, chart.Point{At: at, Value: v})
+		if r.upper != nil {
+			band = append(band, BandPoint{at, belay.Value(r.lower[i]), belay.Value(r.upper[i])})
 		}
 	}
-	d.Measured.Points = nil
+	d.Measured.Points, d.Measured.Band = nil, nil
+	for every := len(band)/chart.MaxPoints + 1; len(band) > 0; band = band[min(every, len(band)):] {
+		d.Measured.Band = append(d.Measured.Band, band[0])
+	}
 	for _, p := range chart.Thin(points, chart.MaxPoints) {
 		d.Measured.Points = append(d.Measured.Points, Point{p.At, belay.Value(p.Value)})
 	}

@@ -327,3 +327,45 @@ func BenchmarkReviewOfAnHour(b *testing.B) {
 		Render(measured(b, events, q, 5*time.Second))
 	}
 }
+
+func TestAnAnomalyIsReadFromWhatItsRuleRecorded(t *testing.T) {
+	const step = 15 * time.Second
+	f := fault{start: 35 * time.Minute, length: 5 * time.Minute, step: step}
+	events, _ := f.story(t)
+	learned := func(a *belay.Alert) {
+		a.Expr, a.Condition = "sum(rate(shop_seconds_sum[1m])) / sum(rate(shop_seconds_count[1m]))", "> 2"
+		a.Annotations = map[string]string{"anomaly": "50 where 1 was expected"}
+	}
+	for i := range events {
+		if events[i].Alert != nil {
+			learned(events[i].Alert)
+		}
+		if events[i].Incident != nil {
+			learned(&events[i].Incident.Alerts[0])
+		}
+	}
+	const of = `{alertname="Bad",service="shop",severity="critical"} `
+	q := storeSeries(t, `13:00:00 belay_anomaly_value`+of+`1x139 50x19 1x40
+13:00:00 belay_anomaly_expected`+of+`1x199
+13:00:00 belay_anomaly_lower`+of+`0x199
+13:00:00 belay_anomaly_upper`+of+`2x199
+13:00:00 ALERTS{alertname="Bad",alertstate="pending",service="shop",severity="critical"} _x140 1x1 stale
+13:00:00 ALERTS{alertname="Bad",alertstate="firing",service="shop",severity="critical"} _x142 1x17 stale
+`, step)
+	d := measured(t, events, q, step)
+	if start, _ := d.Milestone(ImpactStart); start.At.Sub(day.Add(f.start)).Abs() > step || start.Source != FromSamples {
+		t.Errorf("it began at %v, %s; want %v", start.At, start.Source, day.Add(f.start))
+	}
+	if end, _ := d.Milestone(ImpactEnd); end.At.Sub(day.Add(f.start+f.length)).Abs() > step {
+		t.Errorf("it ended at %v, want %v", end.At, day.Add(f.start+f.length))
+	}
+	if d.Impact.Peak != 50 || d.Measured.Operator != ">" || d.Measured.Unit != chart.Seconds || d.Measured.Window != 60 {
+		t.Errorf("peak %v, operator %q, unit %v, window %v", d.Impact.Peak, d.Measured.Operator, d.Measured.Unit, d.Measured.Window)
+	}
+	if n := len(d.Measured.Band); n != len(d.Measured.Points) || d.Measured.Band[n-1].Upper != 2 || d.Measured.Band[n-1].Lower != 0 {
+		t.Errorf("a band of %d points for %d values", n, len(d.Measured.Points))
+	}
+	if svg := string(d.figure().SVG()); !strings.Contains(svg, `class="band"`) {
+		t.Error("the figure has no band")
+	}
+}

@@ -24,7 +24,7 @@ func demoCommand(env *environment) *cobra.Command {
 		Long: `Starts a small shop as real processes, load on it, a local Slack, and Belay as
 a process of its own; releases a bad version; and shows detection, message,
 rollback and review as they happen. Nothing leaves this machine.`,
-		Example: "  belay demo\n  belay demo --fault crash --once\n  belay demo --fault none --dir /tmp/calm",
+		Example: "  belay demo\n  belay demo --fault leak --once\n  belay demo --fault none --dir /tmp/calm",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if opts.Fault, err = demo.ParseFault(fault); err != nil {
@@ -40,7 +40,7 @@ rollback and review as they happen. Nothing leaves this machine.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&fault, "fault", string(demo.FaultErrors), "what is wrong with the release: errors, crash or none")
+	flags.StringVar(&fault, "fault", string(demo.FaultErrors), "what is wrong with the release: errors, latency, crash, leak or none")
 	flags.StringVar(&opts.Platform, "platform", demo.PlatformCommand, platformHelp())
 	flags.StringVar(&opts.Dir, "dir", "", "`directory` for everything that is left behind (default: a new temporary one)")
 	flags.StringVar(&opts.Listen, "listen", "", "`address` of Belay's pages (default: 127.0.0.1:9720, or a free one)")
@@ -92,7 +92,7 @@ func demoShopCommand(env *environment) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.Listen, "listen", "127.0.0.1:0", "`address`")
 	cmd.Flags().StringVar(&opts.Version, "version", "dev", "what it calls itself")
-	cmd.Flags().StringVar(&fault, "fault", string(demo.FaultNone), "errors, crash or none")
+	cmd.Flags().StringVar(&fault, "fault", string(demo.FaultNone), "errors, latency, crash, leak or none")
 	return cmd
 }
 
