@@ -12,6 +12,7 @@ const (
 	holdFor   = 120 // samples after which a new level is no longer an incident
 	stillOff  = 0.5 // the share of the first deviation that still is one
 	louder    = 3   // an alert so many times as loud as those before it is news at once
+	settleFor = 50  // samples for which the sustained arm may remember what is over
 	newsAfter = 200 // samples after an alert that was news, after which the next one is news again
 )
 
@@ -27,13 +28,24 @@ type alert struct {
 	Samples        float64 // since it began
 	Old            float64 // samples since the last alert that was news
 	Loudest        float64 // score since then
+	Ended          float64 // samples since it ended
 	Ever           bool
+}
+
+// away says that a value is still, or again, where it was when the alert began.
+func (a *alert) away(v float64) bool {
+	off := v - a.Expected
+	return off*a.Off > 0 && math.Abs(off) >= stillOff*math.Abs(a.Off)
 }
 
 func (a *alert) step(j *Judgement, now int64) {
 	loud := j.Score >= j.Limit
+	// The sustained arm forgets slowly. When the value has come back, and only that arm speaks, it speaks of the past.
+	past := a.Ever && a.Arm != Volatility && j.Arm == Sustained && !a.away(j.Value)
 	a.Old++
+	a.Ended++
 	switch {
+	case loud && !a.Firing && past && a.Ended <= settleFor:
 	case loud && !a.Firing:
 		repeat, old := a.Ever && a.Old <= newsAfter && j.Score <= louder*a.Loudest, a.Old
 		if !repeat {
@@ -49,12 +61,11 @@ func (a *alert) step(j *Judgement, now int64) {
 	case a.Firing:
 		a.Samples++
 		a.Loudest = max(a.Loudest, j.Score)
-		off := j.Value - a.Expected
-		away := a.Arm != Volatility && a.Samples < holdFor && off*a.Off > 0 && math.Abs(off) >= stillOff*math.Abs(a.Off)
-		if loud || away || j.Score >= calm*j.Limit {
+		held := a.Arm != Volatility && a.Samples < holdFor && a.away(j.Value)
+		if held || !past && j.Score >= calm*j.Limit {
 			a.Calm = 0
 		} else if a.Calm++; a.Calm >= calmFor {
-			a.Firing = false
+			a.Firing, a.Ended = false, 0
 		}
 	}
 	j.Firing, j.Repeat = a.Firing, a.Firing && a.Repeat

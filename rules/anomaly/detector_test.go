@@ -222,6 +222,31 @@ func TestNewLevelIsAnIncidentThatEndsWhenItIsAccepted(t *testing.T) {
 	}
 }
 
+func TestWhatHasComeBackIsOverAndDoesNotBeginAgain(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	var j []Judgement
+	d, _ := New(Config{Direction: Up})
+	fired := -1
+	for i := range 200 {
+		v := 5 + 0.2*r.NormFloat64()
+		if i >= 60 && i < 80 { // a leak that is taken back
+			v += 0.5 * float64(i-60)
+		}
+		j = append(j, d.Observe(zero.Add(time.Duration(i)*time.Minute), v))
+		if fired < 0 && j[i].Firing {
+			fired = i
+		}
+	}
+	if fired < 60 || fired > 75 {
+		t.Fatalf("the leak of 60 to 79 is seen at %d", fired)
+	}
+	for i := 80 + calmFor; i < len(j); i++ {
+		if j[i].Firing {
+			t.Fatalf("it fires %d samples after the value has come back: %+v", i-79, j[i])
+		}
+	}
+}
+
 func TestConfigurationSaysWhatIsAllowed(t *testing.T) {
 	for name, c := range map[string]Config{
 		"direction": {Direction: "left"}, "sensitivity": {Sensitivity: "extreme"}, "budget": {Budget: -1}, "nan": {Budget: math.NaN()},

@@ -8,7 +8,7 @@ import (
 )
 
 // snapshotVersion changes whenever the fields of state do.
-const snapshotVersion = 3
+const snapshotVersion = 4
 
 // Snapshot is all that the detector knows, in at most 4 KiB. A detector of the same configuration that restores it gives
 // the same judgements from there on, to the last bit.
@@ -41,7 +41,7 @@ func (d *Detector) Restore(snapshot []byte) error {
 
 // sound is false for values that no detector arrives at and that would poison every judgement.
 func (s *state) sound() bool {
-	all := []float64{s.Step, s.N, s.Magnitude, s.Level, s.Long, s.Previous, s.Move, s.Moves, s.Drift, s.Habit, s.Silence, s.Alert.Expected, s.Alert.Off, s.Frozen}
+	all := []float64{s.Step, s.N, s.Magnitude, s.Level, s.Long, s.Previous, s.Move, s.Moves, s.Drift, s.Habit, s.Silence, s.Alert.Expected, s.Alert.Off, s.Alert.Ended, s.Frozen}
 	all = append(all, s.Plain[:]...)
 	all = append(all, s.Errors[:]...)
 	all = append(all, s.Season[:]...)
