@@ -183,6 +183,9 @@ func actions(p *parts) web.Actions {
 		Resolve: func(ctx context.Context, id, actor, text string) error {
 			return refusals(p.incidents.Resolve(ctx, id, actor, text))
 		},
+		AlertsReport: func(ctx context.Context, since time.Time) (any, error) {
+			return alerting.ReportAlerts(ctx, p.base.journal, since)
+		},
 		Silence: func(ctx context.Context, s belay.Silence) error {
 			_, err := p.silences.Set(ctx, s)
 			return refusals(err)

@@ -239,23 +239,52 @@ func (s *Server) apiReport(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusNotImplemented, notImplemented)
 		return
 	}
-	var since time.Time
-	if text := r.FormValue("since"); text != "" {
-		at, err := time.Parse(time.RFC3339, text)
-		if d, err2 := model.ParseDuration(text); err2 == nil {
-			at, err = time.Now().Add(-time.Duration(d)), nil
-		}
-		if err != nil {
-			s.fail(w, r, http.StatusBadRequest, fmt.Sprintf("since is %q: a duration such as 30d, or a time in RFC 3339", text))
-			return
-		}
-		since = at
+	since, ok := s.since(w, r)
+	if !ok {
+		return
 	}
 	var service belay.ServiceID
 	if name := r.FormValue("service"); name != "" {
 		service = belay.ParseServiceID(name)
 	}
 	report, err := s.opts.Actions.RollbackReport(r.Context(), service, since)
+	if err != nil {
+		s.failAction(w, r, err)
+		return
+	}
+	s.json(w, http.StatusOK, report)
+}
+
+// since reads how far back a report goes, the zero time for all. It answers and
+// returns false when that cannot be read.
+func (s *Server) since(w http.ResponseWriter, r *http.Request) (time.Time, bool) {
+	text := r.FormValue("since")
+	if text == "" {
+		return time.Time{}, true
+	}
+	if d, err := model.ParseDuration(text); err == nil {
+		return s.opts.Now().Add(-time.Duration(d)), true
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		s.fail(w, r, http.StatusBadRequest, fmt.Sprintf("since is %q: a duration such as 30d, or a time in RFC 3339", text))
+		return time.Time{}, false
+	}
+	return at, true
+}
+
+// apiAlertsReport reads the whole journal: ?since=30d, or a time in RFC 3339,
+// bounds what it tells of.
+func (s *Server) apiAlertsReport(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Actions.AlertsReport == nil {
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+		return
+	}
+	since, ok := s.since(w, r)
+	if !ok {
+		return
+	}
+	report, err := s.opts.Actions.AlertsReport(r.Context(), since)
 	if err != nil {
 		s.failAction(w, r, err)
 		return

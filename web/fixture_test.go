@@ -167,6 +167,9 @@ func (c *calls) actions() web.Actions {
 		RollbackReport: func(context.Context, belay.ServiceID, time.Time) (any, error) {
 			return map[string]any{"rows": []any{}}, c.note("report")
 		},
+		AlertsReport: func(context.Context, time.Time) (any, error) {
+			return map[string]any{"rules": []any{}}, c.note("alerts report")
+		},
 		RollbackApprove: func(_ context.Context, id, plan, actor string) error { return c.note("approve", id, plan, actor) },
 		RollbackStop:    func(_ context.Context, id, actor, reason string) error { return c.note("stop", id, actor, reason) },
 		RollbackRelease: func(_ context.Context, s belay.ServiceID, content belay.Content, actor string) error {

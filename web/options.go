@@ -67,6 +67,7 @@ type Actions struct {
 	Ack             func(ctx context.Context, incident, actor, text string) error
 	Note            func(ctx context.Context, incident, actor, text string) error
 	Resolve         func(ctx context.Context, incident, actor, text string) error
+	AlertsReport    func(ctx context.Context, since time.Time) (any, error) // what each rule did to people, and what to do about it; JSON
 	Silence         func(ctx context.Context, s belay.Silence) error
 	Expire          func(ctx context.Context, silence, actor string) error
 }

@@ -63,6 +63,7 @@ func (s *Server) table() []route {
 		{post, apiPrefix + "/rollbacks/{id}/approve", approve, s.postApprove},
 		{post, apiPrefix + "/rollbacks/{id}/stop", approve, s.postStop},
 		{post, apiPrefix + "/rollbacks/stop", approve, s.postStopAll},
+		{get, apiPrefix + "/alerts/report", read, s.apiAlertsReport},
 		{get, apiPrefix + "/reviews", read, s.apiReviews},
 		{get, apiPrefix + "/reviews/{id}", read, s.apiReview},
 

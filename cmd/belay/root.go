@@ -45,7 +45,7 @@ that this helped, and writes the post-incident review.`,
 	root.SetErr(env.stderr)
 	root.AddCommand(
 		runCommand(env), demoCommand(env), checkCommand(env), configCommand(env),
-		deployCommand(env), rollbackCommand(env), incidentCommand(env), reviewCommand(env),
+		deployCommand(env), rollbackCommand(env), incidentCommand(env), reviewCommand(env), alertsCommand(env),
 		serviceCommand(env), routeCommand(env), statusCommand(env), releasesCommand(env), detectCommand(env), versionCommand(env),
 	)
 	root.SetVersionTemplate(versionLine())
