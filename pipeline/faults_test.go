@@ -131,6 +131,7 @@ func fill(t *testing.T, path string) {
 func TestACommandThatHangsIsEndedAndAskedAgain(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "")
+	s.put("belay.yml", strings.Replace(s.read("belay.yml"), "timeout: 30s", "timeout: 2s", 1))
 	s.start()
 	s.await("v1 known good", standing(belay.Good))
 	s.put("fault", "hang")

@@ -104,9 +104,9 @@ rule_files: [rules.yml]
 services:
   - name: checkout
     platform:
-      command: {state: [%[2]q, platform, state, %[3]q], revisions: [%[2]q, platform, revisions, %[3]q], restore: [%[2]q, platform, restore, %[3]q], timeout: 2s, poll: 200ms}
+      command: {state: [%[2]q, platform, state, %[3]q], revisions: [%[2]q, platform, revisions, %[3]q], restore: [%[2]q, platform, restore, %[3]q], timeout: 30s, poll: 200ms}
     owners: {slack_channel: "#checkout"}
-rollback: {mode: auto, allow_checked: true, soak: 1500ms, veto: 500ms, recovery_hold: 700ms, recovery_timeout: 20s, failed: 2 of 2, kill_switch_file: STOP, budget: {share_of_services: 100%%}}
+rollback: {mode: auto, allow_checked: true, soak: 1500ms, veto: 500ms, recovery_hold: 700ms, recovery_timeout: 2m, failed: 2 of 2, kill_switch_file: STOP, budget: {share_of_services: 100%%}}
 slack: {api_url: %[4]q, bot_token_file: token}
 metrics: {path: metrics}
 journal: {path: %[5]q}
