@@ -86,8 +86,22 @@ func unknown(why string, err error) observation {
 	return observation{trust: trust{quality: Unknown, why: why}, err: err}
 }
 
-// observe asks the storage and the targets, and changes nothing.
+// observe asks the storage and the targets, and changes nothing. Several queries
+// make one observation, and samples come between them: what the values lacked,
+// the count of samples may have had. So before an alert is taken for gone all is
+// asked once more; what one query has seen, a later one sees as well.
 func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Time) observation {
+	o := g.ask(ctx, st, in, ts)
+	if o.err == nil && st.rule.NoData != NoDataResolve && len(st.missing(o.found)) > 0 {
+		o = g.ask(ctx, st, in, ts)
+	}
+	if o.err == nil {
+		o.beSure(st)
+	}
+	return o
+}
+
+func (g *group) ask(ctx context.Context, st *ruleState, in sight, ts time.Time) observation {
 	r := st.rule
 	o := observation{}
 	if r.NoData != NoDataResolve {
@@ -117,7 +131,6 @@ func (g *group) observe(ctx context.Context, st *ruleState, in sight, ts time.Ti
 	if err := g.refine(ctx, st, &o, at); err != nil {
 		return unknown("the query failed: "+err.Error(), err)
 	}
-	o.beSure(st)
 	return o
 }
 

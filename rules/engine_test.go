@@ -286,6 +286,49 @@ func TestARateThatHasJustComeBackIsNotRecovery(t *testing.T) {
 	same(t, "with two samples", []string(nil), w.states())
 }
 
+// A queryable that lets something happen after its first querier was closed.
+type interrupted struct {
+	storage.Queryable
+	then func()
+}
+
+func (q *interrupted) Querier(mint, maxt int64) (storage.Querier, error) {
+	in, err := q.Queryable.Querier(mint, maxt)
+	return &interruptedQuerier{in, q}, err
+}
+
+type interruptedQuerier struct {
+	storage.Querier
+	of *interrupted
+}
+
+func (q *interruptedQuerier) Close() error {
+	err := q.Querier.Close()
+	if then := q.of.then; then != nil {
+		q.of.then = nil
+		then()
+	}
+	return err
+}
+
+func TestASampleThatComesBetweenTwoQueriesOfOneEvaluationEndsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.targets = []Target{target("a", true, "errors_total")}
+	q := &interrupted{Queryable: w.db}
+	w.load(`groups: [{name: g, rules: [{alert: Errors, expr: 'sum by (job) (rate(errors_total[20s])) > 1'}]}]`, func(o *Options) { o.Queryable = q })
+	series := `errors_total{job="shop",instance="a"} `
+	w.samples(after(0), series+"0")
+	w.samples(after(5), series+"100")
+	w.evaluate(after(5))
+	w.samples(after(100), series+"0") // back after a long silence: a rate has no value yet
+	q.then = func() { w.samples(after(105), series+"100") }
+	w.evaluate(after(105))
+	same(t, "states", []string{"Errors firing"}, w.states())
+	if story := w.mem.story(); len(story) != 1 {
+		t.Errorf("story = %q", story)
+	}
+}
+
 func TestAlertsAreWrittenAsSeriesAndEndWhenTheyEnd(t *testing.T) {
 	w := newWorld(t)
 	w.load(errorsRule, func(o *Options) { o.Targets = nil })
