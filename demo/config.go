@@ -63,7 +63,7 @@ func writeConfig(d *directory, f Fault, t tempo, at addresses, w wiring) error {
 	values := map[string]any{
 		"T": t, "Short": t.short(), "At": at, "W": w, "Service": serviceName, "Channel": channelName,
 		"TokenFile": tokenFile, "AppTokenFile": appTokenFile, "You": slackVisitor, "Rules": rulesFile,
-		"Learned": f == FaultLeak, "Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
+		"Learned": f == FaultLeak, "Timed": f == FaultLeak || f == FaultLatency, "Metrics": metricsDir, "Journal": journalFile, "Reviews": reviewsDir, "Kill": killFile,
 	}
 	for _, f := range []struct {
 		name string
@@ -173,7 +173,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: '{{ $value | humanizePercentage }} of requests find no shop that answers; the limit is 0.1%'
-      - alert: CheckoutSlow
+<<if .Timed>>      - alert: CheckoutSlow
         expr: |
           sum by (service) (rate(gateway_request_duration_seconds_sum{service="<<.Service>>"}[<<d .Short>>]))
             / sum by (service) (rate(gateway_request_duration_seconds_count{service="<<.Service>>"}[<<d .Short>>])) > 0.1
@@ -181,7 +181,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'an answer takes {{ $value | humanizeDuration }} on average; the limit is 100ms'
-      - alert: CheckoutNotScraped
+<<end>>      - alert: CheckoutNotScraped
         expr: up{service="<<.Service>>"} == 0
         for: 30s
         labels: {severity: warning}
