@@ -35,6 +35,7 @@ const (
 	KindAcked       Kind = "incident.acked"      // by a person
 	KindNoted       Kind = "incident.noted"      // a person's words, in Reason
 	KindResolved    Kind = "incident.resolved"   // all of its alerts have ended
+	KindReopened    Kind = "incident.reopened"   // something fires again soon after that
 	KindRefused     Kind = "rollback.refused"    // stream "rollback/<env>/<name>"
 	KindPlanned     Kind = "rollback.planned"    //
 	KindCountdown   Kind = "rollback.countdown"  //

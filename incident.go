@@ -70,7 +70,17 @@ type Incident struct {
 	AcknowledgedAt time.Time     `json:"acknowledged_at,omitzero"`
 	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
 	ResolvedAt     time.Time     `json:"resolved_at,omitzero"`
-	Alerts         []Alert       `json:"alerts"` // latest state of each, in the order they joined
+	Reopened       int           `json:"reopened,omitempty"`   // how often it began anew soon after its end
+	ReopenedAt     time.Time     `json:"reopened_at,omitzero"` // the last time
+	Alerts         []Alert       `json:"alerts"`               // latest state of each, in the order they joined
+}
+
+// BeganAt is when its present stretch began: when it was opened, or opened again.
+func (i Incident) BeganAt() time.Time {
+	if i.ReopenedAt.IsZero() {
+		return i.OpenedAt
+	}
+	return i.ReopenedAt
 }
 
 // A Suspect is a deployment that may have caused an incident.
@@ -143,6 +153,7 @@ type Rollback struct {
 	Reason       string        `json:"reason"` // one sentence for people: why it is in this state
 	Suspects     []Suspect     `json:"suspects,omitempty"`
 	Answers      []Answer      `json:"answers,omitempty"`
+	Moot         bool          `json:"moot,omitempty"`        // stopped since its incident ended first; no answer, should that go on
 	OrderedBy    string        `json:"ordered_by,omitempty"`  // the person who started it
 	Plan         string        `json:"plan,omitempty"`        // identity of what was shown for approval
 	ApprovedBy   string        `json:"approved_by,omitempty"` // the person who approved it
@@ -194,8 +205,9 @@ func (s Silence) State(now time.Time) string {
 
 // A Review names the files of a post-incident review.
 type Review struct {
-	Incident string   `json:"incident"`
-	State    string   `json:"state"` // draft
-	Files    []string `json:"files"` // base names
-	SHA256   string   `json:"sha256"`
+	Incident string    `json:"incident"`
+	State    string    `json:"state"`          // draft
+	Until    time.Time `json:"until,omitzero"` // the end of the incident that it tells of
+	Files    []string  `json:"files"`          // base names
+	SHA256   string    `json:"sha256"`
 }

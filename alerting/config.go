@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	amconfig "github.com/prometheus/alertmanager/config"
 	promconfig "github.com/prometheus/common/config"
@@ -24,6 +25,7 @@ type Config struct {
 	Route     Route      `yaml:"route"`
 	Receivers []Receiver `yaml:"receivers"`
 	Slack     Slack      `yaml:"slack"`
+	Incidents Lasting    `yaml:"incidents"`
 
 	// Upstream is all of Alertmanager's configuration, validated. References to
 	// the environment stand unresolved in it; see Expanded.
@@ -34,6 +36,11 @@ type Config struct {
 
 	text   []byte                 // Alertmanager's keys as they stand in the file
 	reread func() amconfig.Config // a copy of Upstream that shares nothing with it
+}
+
+// Lasting says how long incidents last.
+type Lasting struct {
+	ReopenWindow model.Duration `yaml:"reopen_window"` // what fires again this soon after the end of an incident continues it, unless another release went out meanwhile; 0s: never
 }
 
 // A Route is the root of the routing tree, whose receiver gets what no route
@@ -105,9 +112,9 @@ type ServiceOwner struct {
 // warning. Paths become relative to the folder of the file. It touches no
 // network and no secrets.
 func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
-	var c Config
+	c := Config{Incidents: Lasting{ReopenWindow: model.Duration(10 * time.Minute)}}
 	up := alertmanager(doc)
-	ps := doc.Decode(&c.Slack, "slack")
+	ps := append(doc.Decode(&c.Slack, "slack"), doc.Decode(&c.Incidents, "incidents")...)
 	c.resolveSlack(filepath.Dir(doc.File))
 	c.read(up)
 	ps = append(ps, c.checkSlack(doc, services)...)

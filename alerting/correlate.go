@@ -33,6 +33,8 @@ type situation struct {
 	rollback *belay.Rollback      // the newest of the open incident, nil if there is none
 	spent    map[string]time.Time // firings that a person has closed: alert ID to when it fired
 	missed   map[string]time.Time // firings that ended before they were seen here: alert ID to the end
+	last     *belay.Incident      // while none is open: the one that a new firing continues, nil if none
+	reopen   time.Duration        // how long after its end one does
 }
 
 // missedFor is how long a firing that nobody was told of is still worth a
@@ -93,6 +95,9 @@ func open(s situation, now time.Time) []belay.Event {
 	if !fresh {
 		return nil
 	}
+	if s.last != nil && s.reopen > 0 && firedAt(firing[0]).Sub(s.last.ResolvedAt) <= s.reopen {
+		return []belay.Event{reopen(s, firing[0], now)}
+	}
 	i := belay.Incident{Service: s.service, State: belay.Triggered, OpenedAt: now}
 	i.ID = incidentID(s.service, firing[0].ID, now)
 	i.Alerts, _ = admit(nil, firing)
@@ -103,6 +108,19 @@ func open(s situation, now time.Time) []belay.Event {
 	i.Title = ServiceName(s.service) + ": " + worst.Rule
 	i.Severity = severity(i.Alerts)
 	return []belay.Event{event(belay.KindOpened, Summary(Message{Incident: i, At: now}), i, now)}
+}
+
+// reopen goes on with the incident that has just ended. Whoever acknowledged it
+// is still on it.
+func reopen(s situation, first belay.Alert, now time.Time) belay.Event {
+	next := *s.last
+	reason := fmt.Sprintf("open again %s after its end: %s%s", Span(now.Sub(s.last.ResolvedAt)), finding(first), since(first, now))
+	next.ResolvedAt, next.ReopenedAt, next.Reopened = time.Time{}, now, next.Reopened+1
+	next.Alerts, _ = refresh(next, s.alerts, now)
+	next.Alerts, _ = admit(next.Alerts, newcomers(next, s, now))
+	next.Severity = severity(next.Alerts)
+	next.State = stateOf(next, s.rollback)
+	return event(belay.KindReopened, reason, next, now)
 }
 
 func event(k belay.Kind, reason string, i belay.Incident, now time.Time) belay.Event {

@@ -22,8 +22,9 @@ type fold struct {
 	owner     map[string]belay.ServiceID                 // of each alert in alerts
 	carrier   map[string]belay.ServiceID                 // of each alert that an open incident carries
 	open      map[belay.ServiceID]*belay.Incident
-	known     map[string]belay.ServiceID // every incident there ever was
-	rollbacks map[string]*belay.Rollback // the newest of each open incident
+	last      map[belay.ServiceID]*belay.Incident // the one that ended by itself and that nothing has followed since
+	known     map[string]belay.ServiceID          // every incident there ever was
+	rollbacks map[string]*belay.Rollback          // the newest of each incident in open and last
 	spent     map[belay.ServiceID]map[string]time.Time
 	missed    map[string]time.Time         // alerts that fired and ended before an incident took them in, with their end
 	dirty     map[belay.ServiceID]struct{} // something has changed since the last decision
@@ -37,6 +38,7 @@ func newFold(match func(labels.Labels) (belay.ServiceID, bool)) fold {
 		owner:     map[string]belay.ServiceID{},
 		carrier:   map[string]belay.ServiceID{},
 		open:      map[belay.ServiceID]*belay.Incident{},
+		last:      map[belay.ServiceID]*belay.Incident{},
 		known:     map[string]belay.ServiceID{},
 		rollbacks: map[string]*belay.Rollback{},
 		spent:     map[belay.ServiceID]map[string]time.Time{},
@@ -56,7 +58,9 @@ func (f *fold) apply(ev belay.Event) {
 		f.applyAlert(*ev.Alert)
 	case ev.Incident != nil && strings.HasPrefix(string(ev.Kind), "incident."):
 		f.pos[ev.Stream] = ev.Pos
-		f.applyIncident(*ev.Incident)
+		f.applyIncident(*ev.Incident, ev.Actor)
+	case ev.Deployment != nil:
+		f.applyDeployment(*ev.Deployment)
 	case ev.Rollback != nil && ev.Rollback.Incident != "":
 		f.applyRollback(*ev.Rollback)
 	}
@@ -102,7 +106,9 @@ func (f *fold) disown(id string) {
 	}
 }
 
-func (f *fold) applyIncident(i belay.Incident) {
+// applyIncident takes in what an incident is now. One that ended without a
+// person's word may be continued.
+func (f *fold) applyIncident(i belay.Incident, actor string) {
 	for _, a := range i.Alerts {
 		delete(f.missed, a.ID)
 	}
@@ -114,6 +120,7 @@ func (f *fold) applyIncident(i belay.Incident) {
 		}
 	}
 	if i.State != belay.Resolved {
+		f.forgetLast(i.Service, i.ID)
 		f.open[i.Service] = &i
 		for _, a := range i.Alerts {
 			f.carrier[a.ID] = i.Service
@@ -121,7 +128,10 @@ func (f *fold) applyIncident(i belay.Incident) {
 		return
 	}
 	delete(f.open, i.Service)
-	delete(f.rollbacks, i.ID)
+	f.last[i.Service] = &i
+	if actor != "" {
+		f.forgetLast(i.Service, "")
+	}
 	f.spent[i.Service] = map[string]time.Time{}
 	for _, a := range i.Alerts {
 		if a.State != belay.AlertInactive {
@@ -130,9 +140,32 @@ func (f *fold) applyIncident(i belay.Incident) {
 	}
 }
 
+// forgetLast ends the time in which a service's last incident may be continued,
+// since that has happened, or never will.
+func (f *fold) forgetLast(s belay.ServiceID, but string) {
+	if was := f.last[s]; was != nil {
+		delete(f.last, s)
+		if was.ID != but {
+			delete(f.rollbacks, was.ID)
+		}
+	}
+}
+
+// applyDeployment ends the last incident for good: what fails after another
+// release is that one's story. What Belay itself put there continues the old.
+func (f *fold) applyDeployment(d belay.Deployment) {
+	if was := f.last[d.Service]; was != nil && d.Operation == "" && d.StartedAt.After(was.ResolvedAt) {
+		f.forgetLast(d.Service, "")
+	}
+}
+
 func (f *fold) applyRollback(r belay.Rollback) {
 	s, ok := f.known[r.Incident]
-	if i := f.open[s]; ok && i != nil && i.ID == r.Incident {
+	i := f.open[s]
+	if i == nil {
+		i = f.last[s]
+	}
+	if ok && i != nil && i.ID == r.Incident {
 		f.rollbacks[r.Incident] = &r
 		f.dirty[s] = struct{}{}
 	}
@@ -142,15 +175,16 @@ func (f *fold) applyRollback(r belay.Rollback) {
 func (f *fold) situation(s belay.ServiceID) situation {
 	i := f.open[s]
 	out := situation{service: s, open: i, spent: f.spent[s], missed: f.missed}
-	if i != nil {
-		out.rollback = f.rollbacks[i.ID]
-	}
 	for _, a := range f.alerts[s] {
 		out.alerts = append(out.alerts, a)
 	}
 	if i == nil {
+		if out.last = f.last[s]; out.last != nil {
+			out.rollback = f.rollbacks[out.last.ID]
+		}
 		return out
 	}
+	out.rollback = f.rollbacks[i.ID]
 	for _, m := range i.Alerts {
 		if by, ok := f.owner[m.ID]; ok && by != s {
 			out.alerts = append(out.alerts, f.alerts[by][m.ID])

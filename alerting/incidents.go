@@ -24,8 +24,12 @@ type Options struct {
 	// Grouped says that alerts which no service claims are told in Groups. They
 	// then open no incident; otherwise they share one, of Unassigned.
 	Grouped bool
-	Logger  *slog.Logger     // nil discards
-	Now     func() time.Time // nil is time.Now
+	// Reopen is how long after its end an incident that ended by itself goes on
+	// when something fires again, unless another release went out meanwhile.
+	// 0 is never.
+	Reopen time.Duration
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // nil is time.Now
 	// Tell reaches people when the journal cannot be written; see Emergency.
 	// nil tells nobody.
 	Tell func(ctx context.Context, kind, text string)
@@ -145,7 +149,9 @@ func (c *Incidents) settle(ctx context.Context) error {
 // again.
 func (c *Incidents) settleService(ctx context.Context, s belay.ServiceID) error {
 	for range maxTries {
-		events := decide(c.situation(s), c.opts.Now().UTC())
+		now := c.situation(s)
+		now.reopen = c.opts.Reopen
+		events := decide(now, c.opts.Now().UTC())
 		if len(events) == 0 {
 			return nil
 		}

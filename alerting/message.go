@@ -93,6 +93,10 @@ func Next(m Message) string {
 		return "rolling back to " + to + ": the platform accepted at " + Clock(r.ActedAt, m.At) + ", not all of it runs yet"
 	case belay.RollbackProving:
 		return proving(*r, to, m.At)
+	case belay.RollbackRecovered:
+		if !r.ClosedAt.IsZero() && anyFiredAfter(m.Incident.Alerts, r.ClosedAt) {
+			return "rolled back to " + to + ", which helped at first; what fires now came later: a person must look, Belay does nothing more"
+		}
 	}
 	return closed(*r, to)
 }
@@ -116,6 +120,19 @@ func Outcome(m Message) string {
 	return s + "rolled back " + change(*r) + " at " + Clock(r.ActedAt, m.At) + ", " + plainState(r.State)
 }
 
+// Again says that an incident went on soon after its end: "opened again 2 times,
+// last at 14:20:11 UTC". It is empty when it never did.
+func Again(m Message) string {
+	i := m.Incident
+	switch i.Reopened {
+	case 0:
+		return ""
+	case 1:
+		return "opened again at " + Clock(i.ReopenedAt, m.At)
+	}
+	return fmt.Sprintf("opened again %d times, last at %s", i.Reopened, Clock(i.ReopenedAt, m.At))
+}
+
 // Text returns everything there is to say as lines of plain text, for channels
 // without layout and for the fallback of those that have one.
 func Text(m Message) string {
@@ -123,7 +140,7 @@ func Text(m Message) string {
 		return ReplyText(m)
 	}
 	lines := []string{Summary(m)}
-	for _, s := range []string{Suspect(m), Next(m), Outcome(m), acknowledged(m), m.Links.Incident} {
+	for _, s := range []string{Suspect(m), Next(m), Outcome(m), Again(m), acknowledged(m), m.Links.Incident} {
 		if s != "" {
 			lines = append(lines, s)
 		}

@@ -23,7 +23,7 @@ type turn struct {
 	event    belay.Event
 	incident string
 	reply    bool
-	picture  bool // the reply shows the incident: the first, and the one that ends it
+	picture  bool // the reply shows the incident: the first, and those that end or reopen it
 }
 
 // key names the reply to a turn.
@@ -56,7 +56,7 @@ func (s *stories) apply(ev belay.Event) (turn, bool) {
 	}
 	reply := st.apply(ev)
 	st.last = ev
-	picture := reply && (!st.pictured || ev.Kind == belay.KindResolved)
+	picture := reply && (!st.pictured || ev.Kind == belay.KindResolved || ev.Kind == belay.KindReopened)
 	st.pictured = st.pictured || reply
 	return turn{event: ev, incident: id, reply: reply, picture: picture}, true
 }
@@ -83,7 +83,7 @@ func (st *story) apply(ev belay.Event) (reply bool) {
 		worse := ev.Incident.Severity != st.incident.Severity
 		st.incident = *ev.Incident
 		switch ev.Kind {
-		case belay.KindAcked, belay.KindNoted, belay.KindResolved:
+		case belay.KindAcked, belay.KindNoted, belay.KindResolved, belay.KindReopened:
 			return true
 		}
 		return worse

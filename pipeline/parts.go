@@ -186,7 +186,7 @@ func (p *parts) buildTell() error {
 	}
 	p.destined = destinations
 	p.emergency = alerting.NewEmergency(p.emergencies(destinations), alerting.EmergencyOptions{Logger: p.log})
-	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Grouped: p.telling.Routing != nil, Logger: p.log, Tell: p.emergency.Tell})
+	p.incidents, err = alerting.New(alerting.Options{Journal: p.base.journal, Match: p.service, Grouped: p.telling.Routing != nil, Reopen: time.Duration(p.cfg.Alerting.Incidents.ReopenWindow), Logger: p.log, Tell: p.emergency.Tell})
 	if err != nil {
 		return err
 	}

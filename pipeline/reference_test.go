@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/belaydev/belay/alerting"
 	"github.com/belaydev/belay/alerting/forward"
 	"github.com/belaydev/belay/collector"
 	"github.com/belaydev/belay/collector/probe"
@@ -66,6 +67,7 @@ func describer(t *testing.T) *reference.Describer {
 		reflect.TypeFor[collector.Metrics]():             empty.Collector.Metrics,
 		reflect.TypeFor[rollback.Policy]():               empty.Policy,
 		reflect.TypeFor[rollback.Budget]():               empty.Policy.Budget,
+		reflect.TypeFor[alerting.Lasting]():              empty.Alerting.Incidents,
 		reflect.TypeFor[review.Config]():                 empty.Review,
 		reflect.TypeFor[pipeline.JournalConfig]():        empty.Journal,
 	}

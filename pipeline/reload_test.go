@@ -350,10 +350,10 @@ func (s *reloadStage) expectEachLampOnce() int {
 func (s *reloadStage) expectToldOnce(lit int) {
 	s.t.Helper()
 	incidents := map[string]bool{}
-	alerts := 0
+	alerts := map[string]bool{}
 	s.wait("all incidents are resolved", func() bool {
 		clear(incidents)
-		alerts = 0
+		clear(alerts)
 		open := map[string]bool{}
 		for _, ev := range s.story() {
 			if ev.Incident != nil {
@@ -361,7 +361,9 @@ func (s *reloadStage) expectToldOnce(lit int) {
 				open[ev.Incident.ID] = ev.Incident.State != belay.Resolved
 			}
 			if ev.Kind == belay.KindResolved {
-				alerts += len(ev.Incident.Alerts)
+				for _, a := range ev.Incident.Alerts {
+					alerts[a.ID] = true
+				}
 			}
 		}
 		for _, is := range open {
@@ -371,8 +373,8 @@ func (s *reloadStage) expectToldOnce(lit int) {
 		}
 		return len(incidents) > 0
 	})
-	if alerts != lit {
-		s.t.Errorf("%d lamps were lit, the incidents tell of %d alerts", lit, alerts)
+	if len(alerts) != lit {
+		s.t.Errorf("%d lamps were lit, the incidents tell of %d alerts", lit, len(alerts))
 	}
 	s.wait("all incidents are told to their end", func() bool { _, ended := s.told(); return ended >= len(incidents) })
 	keys, _ := s.told()

@@ -59,6 +59,17 @@ func publish(dir, name string, content []byte) (aside string, err error) {
 	return aside, replace(target, content)
 }
 
+// overwrite is publish where what is there is Belay's own and out of date.
+func overwrite(dir, name string, content []byte) (aside string, err error) {
+	return "", replace(filepath.Join(dir, name), content)
+}
+
+// unedited says that a file is as it was written.
+func unedited(dir, name, written string) bool {
+	have, err := os.ReadFile(filepath.Join(dir, name))
+	return err == nil && sum(have) == written
+}
+
 // replace writes a file beside its place and renames it there once it is on
 // the disk.
 func replace(target string, content []byte) (err error) {

@@ -41,7 +41,7 @@ type Writer struct {
 	dirs []string
 
 	waiting  map[string]*draft // resolved incidents without a review, by id
-	reviewed map[string]bool
+	reviewed map[string]drafted
 	marks    []mark // where in the journal a time lies
 	seen     belay.Seq
 }
@@ -52,6 +52,13 @@ type draft struct {
 	seq      belay.Seq // of the resolution
 	due      time.Time // not before: the last samples are still under way
 	tries    int
+}
+
+// drafted is what is known of an incident's review.
+type drafted struct {
+	drafts belay.Seq // how many there were
+	until  time.Time // the end of the incident that the newest tells of
+	sum    string    // of the newest, as it was written
 }
 
 // mark says that events from seq on are not older than at.
@@ -65,7 +72,7 @@ func New(cfg Config, opts Options) (*Writer, error) {
 	if opts.Journal == nil {
 		return nil, errors.New("reviews need a journal")
 	}
-	w := &Writer{opts: opts, waiting: map[string]*draft{}, reviewed: map[string]bool{}}
+	w := &Writer{opts: opts, waiting: map[string]*draft{}, reviewed: map[string]drafted{}}
 	for _, p := range cfg.Publish {
 		w.dirs = append(w.dirs, p.Directory)
 	}
@@ -146,15 +153,17 @@ func (w *Writer) fold(ev *belay.Event) {
 	}
 	switch {
 	case ev.Kind == belay.KindReview && ev.Review != nil:
-		w.reviewed[ev.Review.Incident] = true
-		delete(w.waiting, ev.Review.Incident)
-	case ev.Incident != nil && !w.reviewed[ev.Incident.ID]:
+		w.reviewed[ev.Review.Incident] = drafted{ev.Pos, ev.Review.Until, ev.Review.SHA256}
+		if d := w.waiting[ev.Review.Incident]; d != nil && !d.incident.ResolvedAt.After(ev.Review.Until) {
+			delete(w.waiting, ev.Review.Incident)
+		}
+	case ev.Incident != nil:
 		inc := *ev.Incident
 		if inc.State != belay.Resolved {
 			delete(w.waiting, inc.ID) // it was opened again
 			return
 		}
-		if w.waiting[inc.ID] != nil {
+		if !inc.ResolvedAt.After(w.reviewed[inc.ID].until) || w.waiting[inc.ID] != nil {
 			return // a note after the resolution
 		}
 		since := inc.ResolvedAt
@@ -210,13 +219,13 @@ func (w *Writer) writeDue(ctx context.Context) {
 			w.opts.Logger.Warn("a review could not be written", "incident", d.incident.ID, "tries", d.tries, "err", err)
 			continue
 		}
-		w.reviewed[d.incident.ID] = true
 		delete(w.waiting, d.incident.ID)
 	}
 }
 
 // write drafts one review: first the files, then the event that names them. A
-// crash in between writes the same files again.
+// crash in between writes the same files again. The earlier draft of an incident
+// that went on gives way, unless somebody has edited it.
 func (w *Writer) write(ctx context.Context, d *draft) error {
 	dossier, err := w.gather(ctx, d.incident.ID, w.before(d.incident.OpenedAt.Add(-changeReach-time.Minute)), d.seq)
 	if err != nil {
@@ -229,9 +238,14 @@ func (w *Writer) write(ctx context.Context, d *draft) error {
 		content []byte
 	}{{base + ".svg", svg}, {base + ".json", js}, {base + ".md", md}}
 	names := make([]string, 0, len(files))
+	was := w.reviewed[d.incident.ID]
 	for _, dir := range w.dirs {
+		put := publish
+		if was.drafts > 0 && unedited(dir, base+".md", was.sum) {
+			put = overwrite
+		}
 		for _, f := range files {
-			aside, err := publish(dir, f.name, f.content)
+			aside, err := put(dir, f.name, f.content)
 			if err != nil {
 				return err
 			}
@@ -243,10 +257,11 @@ func (w *Writer) write(ctx context.Context, d *draft) error {
 	for _, f := range files {
 		names = append(names, f.name)
 	}
-	_, err = w.opts.Journal.Append(ctx, "review/"+d.incident.ID, 0, belay.Event{
+	review := belay.Review{Incident: d.incident.ID, State: "draft", Until: d.incident.ResolvedAt, Files: names, SHA256: sum(md)}
+	end, err := w.opts.Journal.Append(ctx, "review/"+d.incident.ID, was.drafts, belay.Event{
 		At: w.opts.Now().UTC(), Kind: belay.KindReview, Service: d.incident.Service,
 		Reason: fmt.Sprintf("the review of %s is drafted: %s.md", d.incident.ID, base),
-		Review: &belay.Review{Incident: d.incident.ID, State: "draft", Files: names, SHA256: sum(md)},
+		Review: &review,
 	})
 	if errors.Is(err, belay.ErrConflict) {
 		return nil // somebody else has written it
@@ -254,6 +269,7 @@ func (w *Writer) write(ctx context.Context, d *draft) error {
 	if err != nil {
 		return fmt.Errorf("journal the review: %w", err)
 	}
+	w.reviewed[d.incident.ID] = drafted{end, review.Until, review.SHA256}
 	w.opts.Logger.Info("review drafted", "incident", d.incident.ID, "file", base+".md")
 	return nil
 }

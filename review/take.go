@@ -24,6 +24,8 @@ func (b *builder) incident(ev *belay.Event) {
 		b.tell(ev.At, "incident", "Acknowledged by a person")
 	case belay.KindNoted:
 		b.tell(ev.At, "note", "Note: "+ev.Reason)
+	case belay.KindReopened:
+		b.tell(ev.At, "incident", "Incident goes on: "+ev.Reason)
 	case belay.KindResolved:
 		b.tell(ev.At, "incident", "Incident resolved: "+ev.Reason)
 	}

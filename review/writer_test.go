@@ -69,13 +69,18 @@ func start(t *testing.T, w *Writer) (stop func()) {
 // nextReview waits for a review in the journal.
 func nextReview(t *testing.T, j belay.Journal) belay.Event {
 	t.Helper()
+	return await(t, j, func(ev belay.Event) bool { return ev.Kind == belay.KindReview })
+}
+
+func await(t *testing.T, j belay.Journal, want func(belay.Event) bool) belay.Event {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for ev, err := range j.Tail(ctx, 0) {
 		if err != nil {
 			t.Fatalf("no review came: %v", err)
 		}
-		if ev.Kind == belay.KindReview {
+		if want(ev) {
 			return ev
 		}
 	}
@@ -251,6 +256,59 @@ func TestAnIncidentOpenedAgainWaitsForItsEnd(t *testing.T) {
 	w.fold(&again)
 	if len(w.waiting) != 0 {
 		t.Error("an incident that was opened again is still due for a review")
+	}
+}
+
+// The review of an incident that went on tells the whole of it. It takes the
+// place of the first one, unless somebody has written in that.
+func TestAnIncidentThatWentOnIsReviewedAnew(t *testing.T) {
+	for name, words := range map[string]string{"": "", "people's words are kept": "\nWhat surprised us: everything.\n"} {
+		t.Run(name, func(t *testing.T) {
+			s := readStory(t, "notify")
+			j := openJournal(t, s)
+			dir := t.TempDir()
+			stop := start(t, newWriter(t, s, j, dir))
+			first := nextReview(t, j)
+			stop()
+			page := FileBase(s.incident) + ".md"
+			had := append(read(t, dir, page), words...)
+			if err := os.WriteFile(filepath.Join(dir, page), had, 0o644); err != nil {
+				t.Fatal(err)
+			}
+
+			over := *first.Review
+			inc := belay.Incident{}
+			for i := range s.events {
+				if s.events[i].Incident != nil {
+					inc = *s.events[i].Incident
+				}
+			}
+			again := inc
+			again.State, again.ResolvedAt, again.Reopened, again.ReopenedAt = belay.Triggered, time.Time{}, 1, inc.ResolvedAt.Add(time.Minute)
+			ended := again
+			ended.State, ended.ResolvedAt = belay.Resolved, again.ReopenedAt.Add(time.Minute)
+			for _, ev := range []belay.Event{
+				{At: again.ReopenedAt, Kind: belay.KindReopened, Reason: "open again", Service: inc.Service, Incident: &again},
+				{At: ended.ResolvedAt, Kind: belay.KindResolved, Reason: "over", Service: inc.Service, Incident: &ended},
+			} {
+				if _, err := j.Append(t.Context(), belay.IncidentStream(inc.Service), belay.AnySeq, ev); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop = start(t, newWriter(t, s, j, dir))
+			second := await(t, j, func(ev belay.Event) bool { return ev.Kind == belay.KindReview && ev.Pos == 2 })
+			stop()
+			if !over.Until.Equal(inc.ResolvedAt) || !second.Review.Until.Equal(ended.ResolvedAt) {
+				t.Errorf("the reviews tell of what ended at %v and %v", over.Until, second.Review.Until)
+			}
+			if md := string(read(t, dir, page)); !strings.Contains(md, "Incident goes on: open again") {
+				t.Errorf("the review does not tell that it went on:\n%s", md)
+			}
+			files, _ := filepath.Glob(filepath.Join(dir, "*.md"))
+			if want := 1 + min(len(words), 1); len(files) != want {
+				t.Errorf("%d pages, want %d: %v", len(files), want, files)
+			}
+		})
 	}
 }
 

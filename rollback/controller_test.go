@@ -260,6 +260,45 @@ func TestAfterItsOwnRollbackBelayActsNoMore(t *testing.T) {
 	})
 }
 
+// A proposal that the incident's end forestalled is made again when the
+// incident goes on; one that a person refused is not.
+func TestAnIncidentThatGoesOnIsProposedAgainUnlessAPersonSaidNo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end  func(s *scene, c *rollback.Controller)
+		want belay.RollbackState
+	}{
+		"it ended by itself": {func(s *scene, _ *rollback.Controller) {}, belay.RollbackAwaiting},
+		"a person said no": {func(s *scene, c *rollback.Controller) {
+			if err := c.Stop(s.t.Context(), s.newest().ID, "ann", "we look first"); err != nil {
+				s.t.Fatal(err)
+			}
+		}, belay.RollbackStopped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, strings.Replace(autoPolicy, "auto", "approve", 1), func(s *scene) {
+				c := s.restart()
+				s.platform.Deploy(v2)
+				time.Sleep(10 * time.Second)
+				s.breaks()
+				time.Sleep(5 * time.Second)
+				s.expectState(belay.RollbackAwaiting)
+				tc.end(s, c)
+				s.mends()
+				s.resolveIncident()
+				time.Sleep(5 * time.Second)
+				s.expectState(belay.RollbackStopped)
+				in := s.incident()
+				in.Reopened, in.ReopenedAt = 1, time.Now()
+				s.fires("CheckoutErrors")
+				s.write(belay.IncidentStream(checkout), belay.Event{At: time.Now(), Kind: belay.KindReopened, Service: checkout, Reason: "open again", Incident: &in})
+				time.Sleep(10 * time.Second)
+				s.expectState(tc.want)
+				s.expectWrites(0)
+			})
+		})
+	}
+}
+
 func TestAFullJournalMeansThatNothingActsAndPeopleAreTold(t *testing.T) {
 	play(t, autoPolicy, func(s *scene) {
 		s.platform.Deploy(v2)

@@ -72,11 +72,12 @@ func (w *worker) consider(ctx context.Context, v serviceView, now time.Time) err
 }
 
 // answered says that a rollback of an incident, of whichever service, is under
-// way or has ended: one an incident; what it left is for people.
+// way or has ended: one an incident; what it left is for people. One that the
+// incident's end forestalled does not count, should it be open again.
 func (c *Controller) answered(incident string) bool {
 	for _, s := range c.services {
 		v := c.snapshot(s.ID)
-		if rb := v.of(incident); rb != nil && rb.State != belay.RollbackRefused {
+		if rb := v.of(incident); rb != nil && rb.State != belay.RollbackRefused && !rb.Moot {
 			return true
 		}
 	}
@@ -165,7 +166,7 @@ func (w *worker) awaitVeto(ctx context.Context, v serviceView, rb belay.Rollback
 func (w *worker) overtaken(ctx context.Context, v serviceView, rb belay.Rollback, now time.Time) (bool, error) {
 	switch {
 	case !v.isOpen(rb.Incident) && rb.OrderedBy == "":
-		rb.Reason = "the incident ended before Belay acted; nothing was changed"
+		rb.Reason, rb.Moot = "the incident ended before Belay acted; nothing was changed", true
 	case Killed(w.svc.Policy):
 		rb.Reason = "the kill switch was set; nothing was changed"
 	default:

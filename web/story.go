@@ -42,7 +42,7 @@ func (v *View) applyIncident(i belay.Incident, entry Entry) {
 		v.counts.incidents[incidentCount{i.Service, i.Severity}]++
 	}
 	if i.State == belay.Resolved && s.incident.State != belay.Resolved {
-		v.counts.recovered(i.Service, v.wellAt(i).Sub(i.OpenedAt))
+		v.counts.recovered(i.Service, v.wellAt(i).Sub(i.BeganAt()))
 	}
 	s.incident = i
 	s.tell(entry)
@@ -55,7 +55,7 @@ func (v *View) applyIncident(i belay.Incident, entry Entry) {
 // rollback right, otherwise when the incident was resolved.
 func (v *View) wellAt(i belay.Incident) time.Time {
 	healed := v.rollbacks.newest(1, func(r belay.Rollback) bool {
-		return r.Incident == i.ID && r.State == belay.RollbackRecovered && !r.HealthyAt.IsZero()
+		return r.Incident == i.ID && r.State == belay.RollbackRecovered && r.HealthyAt.After(i.BeganAt())
 	})
 	if len(healed) > 0 {
 		return healed[0].HealthyAt

@@ -17,6 +17,7 @@ type drawing struct {
 	all    []slack.Block // the whole message
 	plain  []slack.Block // the whole message without its picture; nil where it has none
 	needed []slack.Block // without what it can do without
+	aloud  bool          // a reply that the channel shows as well: its thread was thought to be over
 }
 
 // draw lays a message out, with buttons where somebody takes what they ask for.
@@ -33,6 +34,7 @@ func draw(m alerting.Message, interactive bool) drawing {
 		d.all, d.needed = slices.Concat(d.all, pressed), slices.Concat(d.needed, pressed)
 	}
 	d.key = m.Key
+	d.aloud = m.Kind == alerting.Reply && m.Event.Kind == belay.KindReopened
 	if len(d.all) > maxBlocks || weight(d.all) > maxAll {
 		d.all = d.needed
 	}
@@ -124,6 +126,7 @@ func facts(m alerting.Message) []slack.Block {
 		add("To approve it", code("belay rollback approve "+r.ID, shareField))
 		add("Expires at", when(r.ApproveUntil))
 	}
+	add("Again", markup(strings.TrimPrefix(alerting.Again(m), "opened again "), shareField))
 	if i.AcknowledgedBy != "" {
 		add("Acknowledged", markup(i.AcknowledgedBy, shareField)+", "+when(i.AcknowledgedAt))
 	}
@@ -163,7 +166,7 @@ func ruleNames(i belay.Incident) string {
 // glyph lets an eye that runs down a thread find its turns. Most have none.
 func glyph(e belay.Event) string {
 	switch e.Kind {
-	case belay.KindOpened:
+	case belay.KindOpened, belay.KindReopened:
 		return "🔴"
 	case belay.KindPlanned, belay.KindProposed, belay.KindApproved, belay.KindCountdown, belay.KindOrdered:
 		return "🟡"

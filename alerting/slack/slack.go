@@ -165,6 +165,9 @@ func (n *Notifier) post(ctx context.Context, to target, d drawing) (string, erro
 	}
 	if to.thread != "" {
 		options = append(options, slack.MsgOptionTS(to.thread))
+		if d.aloud {
+			options = append(options, slack.MsgOptionBroadcast())
+		}
 	}
 	var channel, ts string
 	err := n.descend(d, func(content slack.MsgOption) error {

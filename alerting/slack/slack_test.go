@@ -172,6 +172,21 @@ func TestARepeatedReplyIsAdopted(t *testing.T) {
 	}
 }
 
+// Nobody looks at the thread of what is over: that it goes on is said aloud.
+func TestThatAnIncidentGoesOnIsSaidToTheChannel(t *testing.T) {
+	server, restart := start(t)
+	thread, _ := deliver(t, restart(), firing())
+	for _, kind := range []belay.Kind{belay.KindResolved, belay.KindReopened} {
+		r := reply(thread, kind, "as it says")
+		r.Key += string(kind)
+		deliver(t, restart(), r)
+	}
+	messages := server.Messages(channel)
+	if len(messages) != 3 || messages[1].Aloud || !messages[2].Aloud {
+		t.Errorf("%d messages: %+v", len(messages), messages)
+	}
+}
+
 func TestAParentIsEditedInPlaceWithAllOfItsContent(t *testing.T) {
 	server, restart := start(t)
 	n := restart()

@@ -15,6 +15,7 @@ func (s *Server) post(args url.Values) reply {
 		return refuse("channel_not_found")
 	}
 	m := &Message{Channel: r.id, ThreadTS: args.Get("thread_ts"), Versions: 1}
+	m.Aloud = m.ThreadTS != "" && args.Get("reply_broadcast") == "true"
 	if m.ThreadTS != "" {
 		parent := r.find(m.ThreadTS)
 		if parent == nil {

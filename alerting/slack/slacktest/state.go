@@ -34,9 +34,10 @@ type Channel struct {
 
 // A Message is one message as its channel shows it now.
 type Message struct {
-	Channel  string          `json:"-"`                   // the channel's id
-	TS       string          `json:"ts"`                  // its name in the channel: seconds and microseconds
-	ThreadTS string          `json:"thread_ts,omitempty"` // of the parent, for a reply
+	Channel  string          `json:"-"`                         // the channel's id
+	TS       string          `json:"ts"`                        // its name in the channel: seconds and microseconds
+	ThreadTS string          `json:"thread_ts,omitempty"`       // of the parent, for a reply
+	Aloud    bool            `json:"reply_broadcast,omitempty"` // a reply that the channel shows as well
 	Text     string          `json:"text"`
 	Blocks   json.RawMessage `json:"blocks,omitempty"`
 	Metadata *Metadata       `json:"metadata,omitempty"`
