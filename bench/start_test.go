@@ -40,7 +40,7 @@ func BenchmarkBinarySizeAndStart(b *testing.B) {
 func buildBelay(b *testing.B) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "belay")
-	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/belaydev/belay/cmd/belay")
+	build := exec.CommandContext(b.Context(), "make", "-s", "-C", "..", "build", "BIN="+bin)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)

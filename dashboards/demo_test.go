@@ -49,8 +49,8 @@ var play = sync.OnceValues(func() (*recording, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the recording is in memory by then
 	binary := filepath.Join(dir, "belay")
-	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "../cmd/belay")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does, so that the cache serves both
+	build := exec.CommandContext(context.Background(), "make", "-s", "-C", "..", "build", "BIN="+binary)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build: %w\n%s", err, said)
 	}
