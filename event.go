@@ -34,6 +34,8 @@ const (
 	KindUpdated     Kind = "incident.updated"    // one of its alerts, or its state, changed
 	KindAcked       Kind = "incident.acked"      // by a person
 	KindNoted       Kind = "incident.noted"      // a person's words, in Reason
+	KindAssigned    Kind = "incident.assigned"   // a person is to look after it
+	KindRated       Kind = "incident.rated"      // a person set its severity
 	KindResolved    Kind = "incident.resolved"   // all of its alerts have ended
 	KindReopened    Kind = "incident.reopened"   // something fires again soon after that
 	KindRefused     Kind = "rollback.refused"    // stream "rollback/<env>/<name>"

@@ -72,6 +72,9 @@ type Incident struct {
 	ResolvedAt     time.Time     `json:"resolved_at,omitzero"`
 	Reopened       int           `json:"reopened,omitempty"`   // how often it began anew soon after its end
 	ReopenedAt     time.Time     `json:"reopened_at,omitzero"` // the last time
+	AssignedTo     string        `json:"assigned_to,omitempty"`
+	SeverityBy     string        `json:"severity_by,omitempty"` // the person who set Severity; "": it is that of its worst alert
+	MergedInto     string        `json:"merged_into,omitempty"` // the incident that it became a part of
 	Alerts         []Alert       `json:"alerts"`               // latest state of each, in the order they joined
 }
 

@@ -65,7 +65,7 @@ func decide(s situation, now time.Time) []belay.Event {
 	waiting := newcomers(next, s, now)
 	if members, joined := admit(next.Alerts, waiting); len(joined) > 0 {
 		next.Alerts = members
-		next.Severity = severity(members)
+		next.Severity = rated(next)
 		next.State = stateOf(next, s.rollback)
 		events = append(events, event(belay.KindJoined, joinedReason(*s.open, next, joined, now), next, now))
 	}
@@ -118,7 +118,7 @@ func reopen(s situation, first belay.Alert, now time.Time) belay.Event {
 	next.ResolvedAt, next.ReopenedAt, next.Reopened = time.Time{}, now, next.Reopened+1
 	next.Alerts, _ = refresh(next, s.alerts, now)
 	next.Alerts, _ = admit(next.Alerts, newcomers(next, s, now))
-	next.Severity = severity(next.Alerts)
+	next.Severity = rated(next)
 	next.State = stateOf(next, s.rollback)
 	return event(belay.KindReopened, reason, next, now)
 }
@@ -242,6 +242,15 @@ func severityRank(s string) int {
 		return 1
 	}
 	return 0
+}
+
+// rated is an incident's severity: what a person called it, otherwise that of
+// its worst alert.
+func rated(i belay.Incident) string {
+	if i.SeverityBy != "" {
+		return i.Severity
+	}
+	return severity(i.Alerts)
 }
 
 func severity(alerts []belay.Alert) string {

@@ -116,7 +116,9 @@ func (f *fold) applyIncident(i belay.Incident, actor string) {
 	f.dirty[i.Service] = struct{}{}
 	if o := f.open[i.Service]; o != nil {
 		for _, a := range o.Alerts {
-			delete(f.carrier, a.ID)
+			if f.carrier[a.ID] == i.Service { // another one may have taken it over
+				delete(f.carrier, a.ID)
+			}
 		}
 	}
 	if i.State != belay.Resolved {

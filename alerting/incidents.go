@@ -247,20 +247,16 @@ func (c *Incidents) change(ctx context.Context, id, actor string, want func(bela
 		if err := c.catchUp(ctx); err != nil {
 			return fmt.Errorf("incident %s: %w", id, err)
 		}
-		s, ok := c.known[id]
-		if !ok {
-			return fmt.Errorf("incident %s: %w", id, ErrUnknownIncident)
-		}
-		i := c.open[s]
-		if i == nil || i.ID != id {
-			return fmt.Errorf("incident %s: %w", id, ErrResolved)
+		i, err := c.opened(id)
+		if err != nil {
+			return err
 		}
 		ev, err := want(*i, c.opts.Now().UTC())
 		if err != nil || ev.Kind == "" {
 			return err
 		}
 		ev.Actor = actor
-		err = c.append(ctx, s, ev)
+		err = c.append(ctx, i.Service, ev)
 		if errors.Is(err, belay.ErrConflict) {
 			continue
 		}
@@ -270,6 +266,19 @@ func (c *Incidents) change(ctx context.Context, id, actor string, want func(bela
 		return nil
 	}
 	return fmt.Errorf("incident %s: %w", id, belay.ErrConflict)
+}
+
+// opened returns an incident that is open.
+func (c *Incidents) opened(id string) (*belay.Incident, error) {
+	s, ok := c.known[id]
+	if !ok {
+		return nil, fmt.Errorf("incident %s: %w", id, ErrUnknownIncident)
+	}
+	i := c.open[s]
+	if i == nil || i.ID != id {
+		return nil, fmt.Errorf("incident %s: %w", id, ErrResolved)
+	}
+	return i, nil
 }
 
 // Bounds of what people may write, in characters.

@@ -112,6 +112,8 @@ func Outcome(m Message) string {
 	s := "resolved after " + Span(i.ResolvedAt.Sub(i.OpenedAt)) + ": "
 	r := m.Rollback
 	switch {
+	case i.MergedInto != "":
+		return "a part of " + i.MergedInto + " since " + Clock(i.ResolvedAt, m.At) + "; what happens is told there"
 	case r == nil || r.ActedAt.IsZero():
 		return s + "Belay changed nothing"
 	case r.State == belay.RollbackRecovered:
@@ -140,7 +142,7 @@ func Text(m Message) string {
 		return ReplyText(m)
 	}
 	lines := []string{Summary(m)}
-	for _, s := range []string{Suspect(m), Next(m), Outcome(m), Again(m), acknowledged(m), m.Links.Incident} {
+	for _, s := range []string{Suspect(m), Next(m), Outcome(m), Again(m), assigned(m), acknowledged(m), m.Links.Incident} {
 		if s != "" {
 			lines = append(lines, s)
 		}
@@ -410,6 +412,13 @@ func plainState(s belay.RollbackState) string {
 }
 
 func change(r belay.Rollback) string { return r.From.String() + " → " + r.To.String() }
+
+func assigned(m Message) string {
+	if m.Incident.AssignedTo == "" {
+		return ""
+	}
+	return "assigned to " + m.Incident.AssignedTo
+}
 
 func acknowledged(m Message) string {
 	if m.Incident.AcknowledgedBy == "" {

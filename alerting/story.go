@@ -83,10 +83,10 @@ func (st *story) apply(ev belay.Event) (reply bool) {
 		worse := ev.Incident.Severity != st.incident.Severity
 		st.incident = *ev.Incident
 		switch ev.Kind {
-		case belay.KindAcked, belay.KindNoted, belay.KindResolved, belay.KindReopened:
+		case belay.KindAcked, belay.KindNoted, belay.KindResolved, belay.KindReopened, belay.KindAssigned, belay.KindRated:
 			return true
 		}
-		return worse
+		return worse || ev.Actor != ""
 	case ev.Rollback != nil:
 		st.rollback = ev.Rollback
 		guard := ""

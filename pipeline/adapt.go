@@ -130,11 +130,11 @@ func oneRule(r rules.RuleStatus) web.RuleInfo {
 func actions(p *parts) web.Actions {
 	refusals := func(err error) error {
 		switch {
-		case errors.Is(err, rollback.ErrRefused), errors.Is(err, alerting.ErrResolved), errors.Is(err, alerting.ErrRollbackPending), errors.Is(err, belay.ErrConflict):
+		case errors.Is(err, rollback.ErrRefused), errors.Is(err, alerting.ErrResolved), errors.Is(err, alerting.ErrRollbackPending), errors.Is(err, alerting.ErrNotMerged), errors.Is(err, belay.ErrConflict):
 			return web.Because(web.ErrRefused, err)
 		case errors.Is(err, alerting.ErrUnknownIncident), errors.Is(err, rollback.ErrUnknown), errors.Is(err, alerting.ErrUnknownSilence):
 			return web.Because(web.ErrNotFound, err)
-		case errors.Is(err, alerting.ErrInvalidSilence):
+		case errors.Is(err, alerting.ErrInvalidSilence), errors.Is(err, alerting.ErrSeverity), errors.Is(err, errNobody):
 			return web.Because(web.ErrInvalid, err)
 		}
 		return err
@@ -182,6 +182,18 @@ func actions(p *parts) web.Actions {
 		},
 		Resolve: func(ctx context.Context, id, actor, text string) error {
 			return refusals(p.incidents.Resolve(ctx, id, actor, text))
+		},
+		Assign: func(ctx context.Context, id, actor, to string) error {
+			if err := p.person(to); err != nil {
+				return refusals(err)
+			}
+			return refusals(p.incidents.Assign(ctx, id, actor, to))
+		},
+		Rate: func(ctx context.Context, id, actor, severity string) error {
+			return refusals(p.incidents.Rate(ctx, id, actor, severity))
+		},
+		Merge: func(ctx context.Context, id, actor, into string) error {
+			return refusals(p.incidents.Merge(ctx, id, into, actor))
 		},
 		AlertsReport: func(ctx context.Context, since time.Time) (any, error) {
 			return alerting.ReportAlerts(ctx, p.base.journal, since)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,4 +101,23 @@ func (p *parts) approve(ctx context.Context, id, plan, actor string) error {
 		}
 	}
 	return p.rollback.Approve(ctx, id, plan, actor)
+}
+
+// errNobody marks a name that is none of people.
+var errNobody = errors.New("nobody of that name is among people")
+
+// person says whether somebody can be asked to look after an incident. Where
+// the configuration names no people, everybody can.
+func (p *parts) person(name string) error {
+	var known []string
+	for _, person := range p.cfg.Web.People() {
+		if person.Name == name {
+			return nil
+		}
+		known = append(known, person.Name)
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q: %w; allowed: %s", name, errNobody, strings.Join(known, ", "))
 }

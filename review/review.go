@@ -163,6 +163,9 @@ func (w *Writer) fold(ev *belay.Event) {
 			delete(w.waiting, inc.ID) // it was opened again
 			return
 		}
+		if inc.MergedInto != "" {
+			return // it is told in that one's
+		}
 		if !inc.ResolvedAt.After(w.reviewed[inc.ID].until) || w.waiting[inc.ID] != nil {
 			return // a note after the resolution
 		}

@@ -22,6 +22,8 @@ func (b *builder) incident(ev *belay.Event) {
 		b.tell(ev.At, "incident", "Another alert joined: "+ev.Reason)
 	case belay.KindAcked:
 		b.tell(ev.At, "incident", "Acknowledged by a person")
+	case belay.KindAssigned, belay.KindRated:
+		b.tell(ev.At, "incident", ev.Reason)
 	case belay.KindNoted:
 		b.tell(ev.At, "note", "Note: "+ev.Reason)
 	case belay.KindReopened:

@@ -31,6 +31,13 @@ type WordsBody struct {
 	Text  string `json:"text,omitempty"`
 }
 
+// ToBody is what an incident is to be changed to: who looks after it, its
+// severity, or the incident that it becomes a part of.
+type ToBody struct {
+	Actor string `json:"actor,omitempty"`
+	To    string `json:"to"`
+}
+
 // ApproveBody approves the plan that a person was shown.
 type ApproveBody struct {
 	Actor string `json:"actor,omitempty"`
@@ -121,6 +128,41 @@ func (s *Server) postWords(action func(ctx context.Context, id, actor, text stri
 		}
 		s.done(w, r, b.Actor)
 	}
+}
+
+// postTo returns the handler that changes an incident to something.
+func (s *Server) postTo(action func(ctx context.Context, id, actor, to string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var b ToBody
+		if !s.read(w, r, &b, false) {
+			return
+		}
+		b.Actor = s.actor(r, b.Actor)
+		if s.mayChange(w, r, b.To, action != nil) {
+			if err := action(r.Context(), r.PathValue("id"), b.Actor, strings.TrimSpace(b.To)); err != nil {
+				s.failAction(w, r, err)
+				return
+			}
+			s.done(w, r, b.Actor)
+		}
+	}
+}
+
+// mayChange answers and returns false where an incident cannot be changed to
+// what is asked for.
+func (s *Server) mayChange(w http.ResponseWriter, r *http.Request, to string, can bool) bool {
+	id := r.PathValue("id")
+	switch _, known := s.opts.View.Incident(id); {
+	case !known:
+		s.fail(w, r, http.StatusNotFound, "there is no incident "+id)
+	case strings.TrimSpace(to) == "" || len(to) > 200:
+		s.fail(w, r, http.StatusBadRequest, "to must be given, in at most 200 bytes")
+	case !can:
+		s.fail(w, r, http.StatusNotImplemented, notImplemented)
+	default:
+		return true
+	}
+	return false
 }
 
 func (s *Server) postStart(w http.ResponseWriter, r *http.Request) {

@@ -201,3 +201,58 @@ func TestAPersonSignsInAndActsInABrowser(t *testing.T) {
 		t.Errorf("the button did %q", got)
 	}
 }
+
+// What a phone shows of an incident can be pressed there.
+func TestARollbackIsApprovedAndStoppedAndAnIncidentMergedInABrowser(t *testing.T) {
+	proposed, counting := rollbackIn(belay.RollbackAwaiting), rollbackIn(belay.RollbackCountdown)
+	proposed.Plan, proposed.ApproveUntil = "plan-1", start.Add(time.Hour)
+	other := incident("i-9x1q", belay.Triggered)
+	other.Service, other.Title = belay.ServiceID{Environment: "production", Name: "payments"}, "Payments is slow"
+	for name, tc := range map[string]struct {
+		rollback *belay.Rollback
+		kind     belay.Kind
+		press    []chromedp.Action[chromedp.Void]
+		want     string
+	}{
+		"approve": {proposed, belay.KindProposed, []chromedp.Action[chromedp.Void]{
+			chromedp.Click(chromedp.CSS(`form[action$="/approve"] button`)),
+		}, "approve r-5f2c81d09a3e plan-1 ada"},
+		"stop": {counting, belay.KindCountdown, []chromedp.Action[chromedp.Void]{
+			chromedp.SetValue(chromedp.CSS(`form[action$="/stop"] input[name=text]`), "we look first"),
+			chromedp.Click(chromedp.CSS(`form[action$="/stop"] button`)),
+		}, "stop r-5f2c81d09a3e ada we look first"},
+		"merge": {counting, belay.KindCountdown, []chromedp.Action[chromedp.Void]{
+			chromedp.Click(chromedp.CSS("#more summary")),
+			chromedp.WaitVisible(chromedp.CSS(`form[action$="/merge"] button`)),
+			chromedp.Click(chromedp.CSS(`form[action$="/merge"] button`)),
+		}, "merge i-7k2m ada i-9x1q"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := build(t, at(
+				belay.Event{Kind: belay.KindOpened, Service: checkout, Reason: "opened", Incident: incident("i-7k2m", belay.Triggered)},
+				belay.Event{Kind: belay.KindOpened, Service: other.Service, Reason: "opened", Incident: other},
+				belay.Event{Kind: tc.kind, Service: checkout, Reason: "as it says", Rollback: tc.rollback},
+			), nil)
+			server, err := web.New(scoped(t), h.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.http.Config.Handler = server.Handler()
+			tab := peers.StartChromium(t)
+			steps := append([]chromedp.Action[chromedp.Void]{
+				chromedp.EmulateViewport(390, 844),
+				chromedp.Navigate(h.http.URL + "/incidents/i-7k2m"),
+				chromedp.SetValue(chromedp.CSS("#token"), someToken("ada")),
+				chromedp.Submit(chromedp.CSS("#token")),
+				chromedp.WaitVisible(chromedp.CSS("#words")),
+			}, tc.press...)
+			if err := chromedp.Do(tab, steps...); err != nil {
+				t.Fatal(err)
+			}
+			h.asked(t)
+			if got := strings.Join(h.calls.all(), "; "); got != tc.want {
+				t.Errorf("the button did %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

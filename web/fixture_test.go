@@ -178,6 +178,9 @@ func (c *calls) actions() web.Actions {
 		Ack:     func(_ context.Context, id, actor, text string) error { return c.note("ack", id, actor, text) },
 		Note:    func(_ context.Context, id, actor, text string) error { return c.note("note", id, actor, text) },
 		Resolve: func(_ context.Context, id, actor, text string) error { return c.note("resolve", id, actor, text) },
+		Assign:  func(_ context.Context, id, actor, to string) error { return c.note("assign", id, actor, to) },
+		Rate:    func(_ context.Context, id, actor, to string) error { return c.note("severity", id, actor, to) },
+		Merge:   func(_ context.Context, id, actor, to string) error { return c.note("merge", id, actor, to) },
 		Silence: func(_ context.Context, s belay.Silence) error {
 			return c.note("silence", strings.Join(s.Matchers, " "), s.EndsAt.Sub(s.StartsAt).String(), s.CreatedBy, s.Comment)
 		},

@@ -64,6 +64,20 @@ func (s *Server) formWords(action func(ctx context.Context, id, actor, text stri
 	}
 }
 
+// formTo returns the handler of a form that changes an incident to something.
+func (s *Server) formTo(action func(ctx context.Context, id, actor, to string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.form(w, r) {
+			return
+		}
+		to := strings.TrimSpace(r.PostFormValue("to"))
+		if s.mayChange(w, r, to, action != nil) {
+			id := r.PathValue("id")
+			s.doneForm(w, r, action(r.Context(), id, s.actor(r, ""), to), "/incidents/"+seg(id))
+		}
+	}
+}
+
 // doneForm sends the browser back to the page, or tells why not.
 func (s *Server) doneForm(w http.ResponseWriter, r *http.Request, err error, back string) {
 	if err != nil {

@@ -295,13 +295,24 @@ func (s *Server) pageIncidents(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "incidents", "Incidents", s.opts.View.Incidents(pageLimit, nil))
 }
 
+// incidentPage is an incident and what it may be changed to.
+type incidentPage struct {
+	IncidentStory
+	People []string         // none: anybody
+	Others []belay.Incident // of other services, that are open
+}
+
 func (s *Server) pageIncident(w http.ResponseWriter, r *http.Request) {
 	story, ok := s.opts.View.Incident(r.PathValue("id"))
 	if !ok {
 		s.fail(w, r, http.StatusNotFound, "there is no incident "+r.PathValue("id"))
 		return
 	}
-	s.render(w, r, http.StatusOK, "incident", story.Title, story)
+	page := incidentPage{IncidentStory: story, Others: s.opts.View.Incidents(pageLimit, func(i belay.Incident) bool { return isOpen(i) && i.ID != story.ID })}
+	for _, p := range s.cfg.people {
+		page.People = append(page.People, p.Name)
+	}
+	s.render(w, r, http.StatusOK, "incident", story.Title, page)
 }
 
 func (s *Server) pageRollbacks(w http.ResponseWriter, r *http.Request) {

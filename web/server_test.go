@@ -137,6 +137,12 @@ func TestWhatPeopleAskForReachesThePartThatDecides(t *testing.T) {
 		{"/incidents/i-7k2m/note", `{"actor":"ada","text":"it was the cache"}`, 200, "note i-7k2m ada it was the cache"},
 		{"/incidents/i-7k2m/note", `{"actor":"ada","text":"  "}`, 400, "a note needs a text"},
 		{"/incidents/i-7k2m/resolve", `{"text":"false alarm"}`, 200, "resolve i-7k2m admin false alarm"},
+		{"/incidents/i-7k2m/assign", `{"to":"bob"}`, 200, "assign i-7k2m admin bob"},
+		{"/incidents/i-7k2m/severity", `{"actor":"ada","to":"info"}`, 200, "severity i-7k2m ada info"},
+		{"/incidents/i-7k2m/merge", `{"to":"i-1"}`, 200, "merge i-7k2m admin i-1"},
+		{"/incidents/i-7k2m/merge", `{"into":"i-1"}`, 400, "into"},
+		{"/incidents/i-7k2m/assign", `{"to":" "}`, 400, "to must be given"},
+		{"/incidents/i-none/assign", `{"to":"bob"}`, 404, "there is no incident i-none"},
 		{"/incidents/i-none/ack", ``, 404, "there is no incident i-none"},
 		{"/rollbacks/production/checkout/start", `{"actor":"ada"}`, 200, "start production/checkout ada"},
 		{"/rollbacks/production/checkout/release", `{"actor":"ada","revision":"v1.4.3"}`, 200, "release production/checkout v1.4.3 ada"},
@@ -194,6 +200,8 @@ func TestAnActionThatNobodyDoesIsNotImplemented(t *testing.T) {
 			body = `{"event":"start","service":"checkout","revision":"v2"}`
 		case strings.HasSuffix(path, "/note"):
 			body = `{"text":"words"}`
+		case strings.HasSuffix(path, "/assign"), strings.HasSuffix(path, "/severity"), strings.HasSuffix(path, "/merge"):
+			body = `{"to":"x"}`
 		}
 		code, _, text := h.send(t, r.Method, path, body, "Authorization", "Bearer "+token(), "Content-Type", "application/json")
 		if code != http.StatusNotImplemented {

@@ -41,7 +41,7 @@ func (v *View) applyIncident(i belay.Incident, entry Entry) {
 		}
 		v.counts.incidents[incidentCount{i.Service, i.Severity}]++
 	}
-	if i.State == belay.Resolved && s.incident.State != belay.Resolved {
+	if i.State == belay.Resolved && s.incident.State != belay.Resolved && i.MergedInto == "" {
 		v.counts.recovered(i.Service, v.wellAt(i).Sub(i.BeganAt()))
 	}
 	s.incident = i

@@ -112,14 +112,17 @@ func request(r web.Route, csrf string) (path, body, kind string) {
 		return path, "[]", "application/json"
 	case strings.HasPrefix(path, "/api/belay/"):
 		body = "{}"
-		if strings.HasSuffix(path, "/deployments") {
+		switch path[strings.LastIndex(path, "/")+1:] {
+		case "deployments":
 			body = `{"event":"start","service":"checkout","revision":"v2"}`
-		} else if strings.HasSuffix(path, "/note") {
+		case "note":
 			body = `{"text":"x"}`
+		case "assign", "severity", "merge":
+			body = `{"to":"x"}`
 		}
 		return path, body, "application/json"
 	}
-	form := url.Values{"text": {"x"}, "token": {token()}, "matchers": {`a="b"`}, "length": {"1h"}}
+	form := url.Values{"text": {"x"}, "to": {"x"}, "token": {token()}, "matchers": {`a="b"`}, "length": {"1h"}}
 	if csrf != "" {
 		form.Set("csrf", csrf)
 	}

@@ -127,6 +127,7 @@ func facts(m alerting.Message) []slack.Block {
 		add("Expires at", when(r.ApproveUntil))
 	}
 	add("Again", markup(strings.TrimPrefix(alerting.Again(m), "opened again "), shareField))
+	add("Assigned to", markup(i.AssignedTo, shareField))
 	if i.AcknowledgedBy != "" {
 		add("Acknowledged", markup(i.AcknowledgedBy, shareField)+", "+when(i.AcknowledgedAt))
 	}

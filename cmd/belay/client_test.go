@@ -109,6 +109,9 @@ func (d *desk) open(t *testing.T, events ...belay.Event) *desk {
 			Ack:     func(_ context.Context, id, actor, text string) error { return d.note("ack", id, actor, text) },
 			Note:    func(_ context.Context, id, actor, text string) error { return d.note("note", id, actor, text) },
 			Resolve: func(_ context.Context, id, actor, text string) error { return d.note("resolve", id, actor, text) },
+			Assign:  func(_ context.Context, id, actor, to string) error { return d.note("assign", id, actor, to) },
+			Rate:    func(_ context.Context, id, actor, to string) error { return d.note("severity", id, actor, to) },
+			Merge:   func(_ context.Context, id, actor, to string) error { return d.note("merge", id, actor, to) },
 		},
 	})
 	if err != nil {
@@ -241,6 +244,10 @@ func TestCommandsSayWhatTheyAreToldAndExitAsTheyShould(t *testing.T) {
 		{"incident note i-1 the cache was cold", 0, "note i-1 ada the cache was cold", "noted"},
 		{"incident note i-1", 3, "", "requires at least 2"},
 		{"incident resolve i-1 --actor bob", 0, "resolve i-1 bob ", "resolved"},
+		{"incident assign i-1 bob", 0, "assign i-1 ada bob", "incident i-1: assigned to bob"},
+		{"incident severity i-1 warning", 0, "severity i-1 ada warning", "incident i-1: called warning"},
+		{"incident merge i-1 i-2", 0, "merge i-1 ada i-2", "incident i-1: a part of i-2"},
+		{"incident merge i-1", 3, "", "accepts 2 arg"},
 		{"review list", 0, "", "i-1.md"},
 		{"review show i-1", 0, "", "All is well."},
 		{"review show i-2", 1, "", "there is no review"},

@@ -13,7 +13,7 @@ import (
 
 // incidentCommand shows incidents and lets people say their part.
 func incidentCommand(env *environment) *cobra.Command {
-	g := newGroup(env, "incident", "List, show, acknowledge, annotate and resolve incidents")
+	g := newGroup(env, "incident", "List, show, acknowledge, annotate, assign, rate, merge and resolve incidents")
 	g.Example = "  belay incident list --state open\n  belay incident show i-7k2m\n  belay incident ack i-7k2m"
 	g.incidentList()
 	g.add("show ID", "Show one incident with its timeline", "  belay incident show i-7k2m", cobra.ExactArgs(1),
@@ -28,6 +28,9 @@ func incidentCommand(env *environment) *cobra.Command {
 	g.incidentWords("ack ID [TEXT]", "Say that you look after it", "  belay incident ack i-7k2m", "acknowledged")
 	g.incidentWords("note ID TEXT", "Add your words to its story", "  belay incident note i-7k2m 'the cache was cold'", "noted")
 	g.incidentWords("resolve ID [TEXT]", "End it by your word", "  belay incident resolve i-7k2m 'false alarm: load test'", "resolved")
+	g.incidentTo("assign ID PERSON", "Say who is to look after it", "  belay incident assign i-7k2m bob", "assigned to")
+	g.incidentTo("severity ID SEVERITY", "Say how bad it is: critical, warning or info", "  belay incident severity i-7k2m warning", "called")
+	g.incidentTo("merge ID INTO", "Make it a part of another one, of another service", "  belay incident merge i-7k2m i-3f9a", "a part of")
 	return g.Command
 }
 
@@ -66,6 +69,18 @@ func (g *group) incidentWords(use, short, example, done string) {
 	cmd.Flags().StringVar(&b.Actor, "actor", "", "who you are (default $USER)")
 }
 
+// incidentTo changes an incident to something: args are its id and that.
+func (g *group) incidentTo(use, short, example, done string) {
+	var b web.ToBody
+	verb, _, _ := strings.Cut(use, " ")
+	cmd := g.add(use, short, example, cobra.ExactArgs(2), func(cmd *cobra.Command, c *client, args []string) ([]byte, string, error) {
+		b.Actor, b.To = actorOf(g.env, b.Actor), args[1]
+		raw, err := c.post(cmd.Context(), "/incidents/"+url.PathEscape(args[0])+"/"+verb, b, nil)
+		return raw, told(err, "incident %s: %s %s", plain(args[0]), done, plain(args[1])), err
+	})
+	cmd.Flags().StringVar(&b.Actor, "actor", "", "who you are (default $USER)")
+}
+
 func incidentText(i web.IncidentStory) string {
 	var b strings.Builder
 	b.WriteString(wrap(i.Title, 0) + "\n\n")
@@ -74,6 +89,15 @@ func incidentText(i web.IncidentStory) string {
 	fact(&b, "opened", moment(i.OpenedAt)+" UTC")
 	if !i.AcknowledgedAt.IsZero() {
 		fact(&b, "acknowledged", moment(i.AcknowledgedAt)+" UTC by "+i.AcknowledgedBy)
+	}
+	if i.AssignedTo != "" {
+		fact(&b, "assigned to", i.AssignedTo)
+	}
+	if i.Reopened > 0 {
+		fact(&b, "reopened", fmt.Sprintf("%s UTC, %d in all", moment(i.ReopenedAt), i.Reopened))
+	}
+	if i.MergedInto != "" {
+		fact(&b, "part of", i.MergedInto)
 	}
 	if !i.ResolvedAt.IsZero() {
 		fact(&b, "resolved", moment(i.ResolvedAt)+" UTC")
