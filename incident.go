@@ -75,7 +75,7 @@ type Incident struct {
 	AssignedTo     string        `json:"assigned_to,omitempty"`
 	SeverityBy     string        `json:"severity_by,omitempty"` // the person who set Severity; "": it is that of its worst alert
 	MergedInto     string        `json:"merged_into,omitempty"` // the incident that it became a part of
-	Alerts         []Alert       `json:"alerts"`               // latest state of each, in the order they joined
+	Alerts         []Alert       `json:"alerts"`                // latest state of each, in the order they joined
 }
 
 // BeganAt is when its present stretch began: when it was opened, or opened again.

@@ -117,7 +117,9 @@ func TestWhatCannotBeMergedStaysAsItIs(t *testing.T) {
 		from, into string
 		want       error
 	}{
-		{a, a, alerting.ErrNotMerged}, {a, "nowhere", alerting.ErrUnknownIncident}, {"nothing", b, alerting.ErrUnknownIncident},
+		{a, a, alerting.ErrNotMerged},
+		{a, "nowhere", alerting.ErrUnknownIncident},
+		{"nothing", b, alerting.ErrUnknownIncident},
 		{a, b, alerting.ErrRollbackPending},
 	} {
 		if err := c.Merge(t.Context(), tc.from, tc.into, "alice"); !errors.Is(err, tc.want) {

@@ -70,7 +70,7 @@ type Actions struct {
 	Assign          func(ctx context.Context, incident, actor, to string) error       // a person
 	Rate            func(ctx context.Context, incident, actor, severity string) error // critical, warning, info
 	Merge           func(ctx context.Context, incident, actor, into string) error     // another incident
-	AlertsReport    func(ctx context.Context, since time.Time) (any, error) // what each rule did to people, and what to do about it; JSON
+	AlertsReport    func(ctx context.Context, since time.Time) (any, error)           // what each rule did to people, and what to do about it; JSON
 	Silence         func(ctx context.Context, s belay.Silence) error
 	Expire          func(ctx context.Context, silence, actor string) error
 }
