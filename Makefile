@@ -11,8 +11,7 @@ BIN      ?= bin/belay
 export CGO_ENABLED ?= 0
 
 # What talks to clouds and clusters is large and waits for the network: without
-# inlining there the binary is 5 MB smaller, and nothing is slower that anyone
-# could measure.
+# inlining there the binary is 5 MB smaller.
 LEAN = $(foreach module,k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD github.com/hashicorp \
 	github.com/google github.com/pb33f github.com/antlr4-go,-gcflags=$(module)/...=-l)
 

@@ -22,10 +22,10 @@ import (
 // A Config says who is told, and how. Its keys are Alertmanager's, at the top
 // of Belay's file, and the block "slack".
 type Config struct {
-	Route     Route      `yaml:"route"`
-	Receivers []Receiver `yaml:"receivers"`
-	Slack     Slack      `yaml:"slack"`
-	Incidents Lasting    `yaml:"incidents"`
+	Route     Route           `yaml:"route"`
+	Receivers []Receiver      `yaml:"receivers"`
+	Slack     Slack           `yaml:"slack"`
+	Incidents IncidentsConfig `yaml:"incidents"`
 
 	// Upstream is all of Alertmanager's configuration, validated. References to
 	// the environment stand unresolved in it; see Expanded.
@@ -38,8 +38,8 @@ type Config struct {
 	reread func() amconfig.Config // a copy of Upstream that shares nothing with it
 }
 
-// Lasting says how long incidents last.
-type Lasting struct {
+// An IncidentsConfig says how long incidents last.
+type IncidentsConfig struct {
 	ReopenWindow model.Duration `yaml:"reopen_window"` // what fires again this soon after the end of an incident continues it, unless another release went out meanwhile; 0s: never
 }
 
@@ -112,7 +112,7 @@ type ServiceOwner struct {
 // warning. Paths become relative to the folder of the file. It touches no
 // network and no secrets.
 func Load(doc *strict.Doc, services []ServiceOwner) (Config, strict.Problems) {
-	c := Config{Incidents: Lasting{ReopenWindow: model.Duration(10 * time.Minute)}}
+	c := Config{Incidents: IncidentsConfig{ReopenWindow: model.Duration(10 * time.Minute)}}
 	up := alertmanager(doc)
 	ps := append(doc.Decode(&c.Slack, "slack"), doc.Decode(&c.Incidents, "incidents")...)
 	c.resolveSlack(filepath.Dir(doc.File))

@@ -130,9 +130,11 @@ func (f *fold) applyIncident(i belay.Incident, actor string) {
 		return
 	}
 	delete(f.open, i.Service)
-	f.last[i.Service] = &i
-	if actor != "" {
+	if actor == "" {
+		f.last[i.Service] = &i
+	} else {
 		f.forgetLast(i.Service, "")
+		delete(f.rollbacks, i.ID)
 	}
 	f.spent[i.Service] = map[string]time.Time{}
 	for _, a := range i.Alerts {

@@ -2,6 +2,7 @@ package alerting_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,8 @@ import (
 )
 
 // lonely is an alert that no service claims.
-func lonely(rule string, change ...func(*belay.Alert)) belay.Alert {
-	a := anAlert(rule, "warning", func(a *belay.Alert) { a.Labels = labels.FromStrings("alertname", rule, "severity", "warning") })
+func lonely(change ...func(*belay.Alert)) belay.Alert {
+	a := anAlert("Disk", "warning", func(a *belay.Alert) { a.Labels = labels.FromStrings("alertname", "Disk", "severity", "warning") })
 	for _, c := range change {
 		c(&a)
 	}
@@ -69,7 +70,7 @@ func TestMergedIncidentsAreOneUntilAllHasEnded(t *testing.T) {
 	stop := start(t, c.Run)
 	appendAlert(t, j, anAlert("Errors", "critical", fires(time.Minute)))
 	into := await(t, j, opened("Errors")).Incident.ID
-	appendAlert(t, j, lonely("Disk", fires(time.Minute)))
+	appendAlert(t, j, lonely(fires(time.Minute)))
 	from := await(t, j, opened("Disk")).Incident.ID
 	if err := c.Merge(t.Context(), from, into, "alice"); err != nil {
 		t.Fatal(err)
@@ -83,7 +84,7 @@ func TestMergedIncidentsAreOneUntilAllHasEnded(t *testing.T) {
 	appendAlert(t, j, anAlert("Errors", "critical", fires(time.Minute), ends(0)))
 	stop()
 	start(t, newIncidents(t, j, reopening).Run)
-	appendAlert(t, j, lonely("Disk", fires(time.Minute), ends(0)))
+	appendAlert(t, j, lonely(fires(time.Minute), ends(0)))
 	whole := await(t, j, func(ev belay.Event) bool { return ev.Kind == belay.KindResolved && ev.Incident.ID == into }).Incident
 	var rules []string
 	for _, a := range whole.Alerts {
@@ -102,13 +103,32 @@ func TestMergedIncidentsAreOneUntilAllHasEnded(t *testing.T) {
 	}
 }
 
+// What finds no room would be lost: it belongs to no incident any more.
+func TestAnIncidentWithoutRoomTakesNoOther(t *testing.T) {
+	j := openJournal(t)
+	c := newIncidents(t, j)
+	start(t, c.Run)
+	for n := range 100 {
+		appendAlert(t, j, anAlert(fmt.Sprintf("Errors%d", n), "critical"))
+	}
+	full := await(t, j, func(ev belay.Event) bool { return ev.Incident != nil && len(ev.Incident.Alerts) == 100 }).Incident.ID
+	appendAlert(t, j, lonely())
+	part := await(t, j, opened("Disk")).Incident.ID
+	if err := c.Merge(t.Context(), part, full, "alice"); !errors.Is(err, alerting.ErrNotMerged) || !strings.Contains(err.Error(), "has no room for 1 alert") {
+		t.Errorf("merging into a full incident: %v", err)
+	}
+	if n := len(events(t, j, "incident.resolved")); n > 0 {
+		t.Error("the incident has ended all the same")
+	}
+}
+
 func TestWhatCannotBeMergedStaysAsItIs(t *testing.T) {
 	j := openJournal(t)
 	c := newIncidents(t, j)
 	start(t, c.Run)
 	appendAlert(t, j, anAlert("Errors", "critical"))
 	a := await(t, j, opened("Errors")).Incident.ID
-	appendAlert(t, j, lonely("Disk"))
+	appendAlert(t, j, lonely())
 	b := await(t, j, opened("Disk")).Incident.ID
 	r := aRollback(belay.RollbackIntended)
 	r.Incident = a

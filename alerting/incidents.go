@@ -234,10 +234,7 @@ func (c *Incidents) Resolve(ctx context.Context, id, actor, reason string) error
 // change appends what a person wants of an open incident. An event without a
 // kind means that it is so already.
 func (c *Incidents) change(ctx context.Context, id, actor string, want func(belay.Incident, time.Time) (belay.Event, error)) error {
-	actor, err := words("actor", actor, maxActor)
-	if err == nil && actor == "" {
-		err = errors.New("actor: nobody is named")
-	}
+	actor, err := named(actor)
 	if err != nil {
 		return err
 	}
@@ -286,6 +283,15 @@ const (
 	maxText  = 2000
 	maxActor = 100
 )
+
+// named returns the name of whoever acts.
+func named(actor string) (string, error) {
+	actor, err := words("actor", actor, maxActor)
+	if err == nil && actor == "" {
+		err = errors.New("actor: nobody is named")
+	}
+	return actor, err
+}
 
 func words(what, s string, limit int) (string, error) {
 	s = strings.TrimSpace(strings.ToValidUTF8(s, "�"))

@@ -184,7 +184,7 @@ func actions(p *parts) web.Actions {
 			return refusals(p.incidents.Resolve(ctx, id, actor, text))
 		},
 		Assign: func(ctx context.Context, id, actor, to string) error {
-			if err := p.person(to); err != nil {
+			if err := p.cfg.assignable(to); err != nil {
 				return refusals(err)
 			}
 			return refusals(p.incidents.Assign(ctx, id, actor, to))

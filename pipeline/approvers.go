@@ -106,18 +106,16 @@ func (p *parts) approve(ctx context.Context, id, plan, actor string) error {
 // errNobody marks a name that is none of people.
 var errNobody = errors.New("nobody of that name is among people")
 
-// person says whether somebody can be asked to look after an incident. Where
+// assignable says why somebody cannot be asked to look after an incident. Where
 // the configuration names no people, everybody can.
-func (p *parts) person(name string) error {
-	var known []string
-	for _, person := range p.cfg.Web.People() {
-		if person.Name == name {
-			return nil
-		}
-		known = append(known, person.Name)
-	}
-	if len(known) == 0 {
+func (c *Config) assignable(name string) error {
+	people := c.Web.People()
+	if _, known := c.person(name); known || len(people) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%q: %w; allowed: %s", name, errNobody, strings.Join(known, ", "))
+	names := make([]string, len(people))
+	for i, p := range people {
+		names[i] = p.Name
+	}
+	return fmt.Errorf("%q: %w; allowed: %s", name, errNobody, strings.Join(names, ", "))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belaydev/belay"
 	"github.com/belaydev/belay/alerting/slack/slacktest"
+	"github.com/belaydev/belay/pipeline"
 )
 
 const signingSecret = "signing-secret-of-this-test"
@@ -324,6 +325,26 @@ func (s *stage) expectAudited(words ...string) {
 	for _, w := range words {
 		if !strings.Contains(all.String(), w) {
 			s.t.Errorf("the journal does not tell that %q:\n%s", w, all.String())
+		}
+	}
+}
+
+func TestOnlyAPersonIsAskedToLookAfterAnIncident(t *testing.T) {
+	for name, tc := range map[string]struct{ people, to, want string }{
+		"one of people":         {"people: [{name: ada}, {name: ben}]", "ben", ""},
+		"nobody knows that one": {"people: [{name: ada}, {name: ben}]", "eve", `"eve": nobody of that name is among people; allowed: ada, ben`},
+		"there are no people":   {"", "eve", ""},
+	} {
+		cfg, err := pipeline.Parse("belay.yml", []byte(tc.people))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := pipeline.Assignable(cfg, tc.to); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
 }

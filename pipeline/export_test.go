@@ -23,3 +23,6 @@ func Described() reference.Options {
 
 // PlatformKeys are the platforms whose keys are described.
 func PlatformKeys() []string { return strict.KeysOf(reflect.TypeFor[platformKeys]()) }
+
+// Assignable says why somebody cannot be asked to look after an incident.
+func Assignable(c Config, name string) error { return c.assignable(name) }

@@ -67,7 +67,7 @@ func describer(t *testing.T) *reference.Describer {
 		reflect.TypeFor[collector.Metrics]():             empty.Collector.Metrics,
 		reflect.TypeFor[rollback.Policy]():               empty.Policy,
 		reflect.TypeFor[rollback.Budget]():               empty.Policy.Budget,
-		reflect.TypeFor[alerting.Lasting]():              empty.Alerting.Incidents,
+		reflect.TypeFor[alerting.IncidentsConfig]():      empty.Alerting.Incidents,
 		reflect.TypeFor[review.Config]():                 empty.Review,
 		reflect.TypeFor[pipeline.JournalConfig]():        empty.Journal,
 	}

@@ -44,7 +44,7 @@ type keys struct {
 	Templates         []string                        `yaml:"templates"`           // verbatim [Alertmanager](https://prometheus.io/docs/alertmanager/latest/configuration/#file-layout-and-global-settings)
 	People            []web.Person                    `yaml:"people"`              // one identity over Slack, pages and command line; approvals name people, never raw ids
 	Slack             alerting.Slack                  `yaml:"slack"`               // the app by which Belay speaks in Slack
-	Incidents         alerting.Lasting                `yaml:"incidents"`           // how long incidents last
+	Incidents         alerting.IncidentsConfig        `yaml:"incidents"`           // how long incidents last
 	Review            review.Config                   `yaml:"review"`              // post-incident reviews
 	Journal           JournalConfig                   `yaml:"journal"`             // what Belay remembers
 	Web               web.Config                      `yaml:"web"`                 // pages and API; [who may do what](who-may.md)

@@ -98,7 +98,7 @@ func (b *builder) names(events []belay.Event) {
 		ev := &events[i]
 		learn(ev.Actor)
 		if ev.Incident != nil {
-			learn(ev.Incident.AcknowledgedBy)
+			learn(ev.Incident.AcknowledgedBy, ev.Incident.AssignedTo, ev.Incident.SeverityBy)
 		}
 		if ev.Rollback != nil {
 			learn(ev.Rollback.OrderedBy)
@@ -227,8 +227,10 @@ func (b *builder) finish() Dossier {
 	d := &b.d
 	d.Schema, d.Incident = Schema, b.inc
 	d.Incident.Alerts = slices.Clone(b.inc.Alerts)
-	if d.Incident.AcknowledgedBy != "" {
-		d.Incident.AcknowledgedBy = "a person"
+	for _, who := range []*string{&d.Incident.AcknowledgedBy, &d.Incident.AssignedTo, &d.Incident.SeverityBy} {
+		if *who != "" {
+			*who = "a person"
+		}
 	}
 	for _, id := range b.order {
 		d.Alerts = append(d.Alerts, *b.alerts[id])

@@ -153,8 +153,12 @@ func (w *Writer) fold(ev *belay.Event) {
 	}
 	switch {
 	case ev.Kind == belay.KindReview && ev.Review != nil:
-		w.reviewed[ev.Review.Incident] = drafted{ev.Pos, ev.Review.Until, ev.Review.SHA256}
-		if d := w.waiting[ev.Review.Incident]; d != nil && !d.incident.ResolvedAt.After(ev.Review.Until) {
+		until, d := ev.Review.Until, w.waiting[ev.Review.Incident]
+		if until.IsZero() && d != nil { // of an earlier version, which drafted each incident once
+			until = d.incident.ResolvedAt
+		}
+		w.reviewed[ev.Review.Incident] = drafted{ev.Pos, until, ev.Review.SHA256}
+		if d != nil && !d.incident.ResolvedAt.After(until) {
 			delete(w.waiting, ev.Review.Incident)
 		}
 	case ev.Incident != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -280,6 +281,34 @@ func TestNoPersonIsNamed(t *testing.T) {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
+}
+
+// Nor by the incident itself, which the dossier holds.
+func TestWhoActedOnAnIncidentIsNotNamed(t *testing.T) {
+	s := readStory(t, "notify")
+	for i := range s.events {
+		if s.events[i].Incident == nil || s.events[i].Incident.State != belay.Resolved {
+			continue
+		}
+		was := s.events[i]
+		handed := *was.Incident
+		handed.State, handed.ResolvedAt, handed.AssignedTo, handed.SeverityBy = belay.Triggered, time.Time{}, "Bob Ray", "Ann Lee"
+		hands := was
+		hands.Kind, hands.Actor, hands.Reason, hands.Incident = belay.KindAssigned, "Ann Lee", "Ann Lee asks Bob Ray to look after it", &handed
+		over := handed
+		over.State, over.ResolvedAt = belay.Resolved, was.Incident.ResolvedAt
+		was.Incident = &over
+		d, err := Build(append(slices.Clone(s.events[:i]), hands, was), s.incident)
+		if err != nil {
+			t.Fatal(err)
+		}
+		md, _, js := Render(d)
+		if text := string(md) + string(js); strings.Contains(text, "Bob") || strings.Contains(text, "Ann") || !strings.Contains(text, "a person asks a person to look after it") {
+			t.Errorf("somebody is named, or nothing is told:\n%s", text)
+		}
+		return
+	}
+	t.Fatal("the story has no end")
 }
 
 func TestConfig(t *testing.T) {

@@ -209,6 +209,20 @@ func TestAReviewIsWrittenOnceAndPeoplesWordsAreKept(t *testing.T) {
 	if len(w.waiting) != 0 {
 		t.Error("an incident with a review waits for another one")
 	}
+	older := newWriter(t, s, j, dir) // its reviews did not say until when they tell
+	for ev, err := range j.Read(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Review != nil {
+			said := *ev.Review
+			said.Until, ev.Review = time.Time{}, &said
+		}
+		older.fold(&ev)
+	}
+	if len(older.waiting) != 0 {
+		t.Error("an incident with a review of an earlier version waits for another one")
+	}
 
 	// Without the event, as after a restored backup, the edited page is moved
 	// aside and not lost.
